@@ -1,0 +1,73 @@
+"""Refuse bad input at the door, with one sentence that names the argument, what came and what is allowed."""
+
+from numbers import Integral, Real
+from typing import TypeAlias
+
+import torch
+
+Number: TypeAlias = float | int  # Python takes one for the other; strict type checkers do not
+
+
+def require(condition: bool, argument: str, came: object, allowed: str, error: type[Exception] = ValueError) -> None:
+    """Raise `error` with one sentence unless `condition` holds.
+
+    >>> require(False, "beta", 3.0, "a number in (0, 2]")
+    Traceback (most recent call last):
+    ...
+    ValueError: beta is 3.0, but must be a number in (0, 2].
+    """
+    if not condition:
+        raise error(f"{argument} is {came}, but must be {allowed}.")
+
+
+def require_in(argument: str, value: object, interval: str, meaning: str = "") -> None:
+    """Raise unless `value` is a number in `interval`, such as "(0, 2]": a round bracket leaves its end out.
+
+    >>> require_in("beta", 0.0, "(0, 2]")
+    Traceback (most recent call last):
+    ...
+    ValueError: beta is 0.0, but must be a number in (0, 2].
+    """
+    allowed = f"a number in {interval}{meaning}"
+    require(isinstance(value, Real) and not isinstance(value, bool), argument, repr(value), allowed, TypeError)
+    low, high = map(float, interval[1:-1].split(","))
+    closed = (interval[0] == "[" and value == low) or (interval[-1] == "]" and value == high)
+    require(bool(low < value < high or closed), argument, value, allowed)
+
+
+def require_floating(argument: str, value: object) -> None:
+    """Raise TypeError unless `value` is a tensor of a floating dtype."""
+    require(isinstance(value, torch.Tensor), argument, f"a {type(value).__name__}", "a torch.Tensor", TypeError)
+    require(
+        value.is_floating_point(), argument, f"a tensor of {value.dtype}", "a tensor of a floating dtype", TypeError
+    )
+
+
+def require_same_event(first: str, x: torch.Tensor, second: str, y: torch.Tensor) -> None:
+    """Raise unless `x` (n, *event) and `y` (m, *event) are floating and agree in everything but the batch axis."""
+    require_floating(first, x)
+    require_floating(second, y)
+    require(x.ndim >= 2, first, f"of shape {tuple(x.shape)}", "of shape (n, d) or (n, *event)")
+    require(
+        y.ndim == x.ndim and y.shape[1:] == x.shape[1:],
+        second,
+        f"of shape {tuple(y.shape)}",
+        f"of shape (m, {', '.join(map(str, x.shape[1:]))}) like {first}",
+    )
+    require(y.dtype == x.dtype, second, f"of {y.dtype}", f"of {x.dtype} like {first}", TypeError)
+    require(y.device == x.device, second, f"on {y.device}", f"on {x.device} like {first}")
+
+
+def require_like(first: str, x: object, second: str, y: object) -> None:
+    """Raise unless both are floating tensors and `x` has the shape and device of `y`."""
+    require_floating(second, y)
+    require_floating(first, x)
+    require(x.shape == y.shape, first, f"of shape {tuple(x.shape)}", f"of shape {tuple(y.shape)} like {second}")
+    require(x.device == y.device, first, f"on {x.device}", f"on {y.device} like {second}")
+
+
+def require_count(argument: str, value: object, least: int) -> None:
+    """Raise unless `value` is a whole number of at least `least`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    require(whole, argument, repr(value), "a whole number", TypeError)
+    require(bool(value >= least), argument, value, f"at least {least}")

@@ -1,0 +1,1 @@
+"""One module for each paper, readable in one sitting."""
