@@ -1,0 +1,150 @@
+"""The front end's text, the traits that all widgets have, and the controls of `explore`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import torch
+import traitlets
+
+from companion.foundations.validation import Number, require, require_count
+
+FRONT = Path(__file__).parent / "front"
+SCRIPTS = ("interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "render.js")
+
+
+def front_end() -> str:
+    """The one module that renders every widget: the style as a string, then the scripts in order."""
+    style = f"const CSS = {json.dumps((FRONT / 'style.css').read_text())};\n"
+    return style + "\n".join((FRONT / script).read_text() for script in SCRIPTS)
+
+
+class Widget(anywidget.AnyWidget):
+    """What every widget of the suite carries: its kind, a title, a text for who cannot see it, and a note."""
+
+    _esm = front_end()
+    kind = traitlets.Unicode().tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+    note = traitlets.Unicode().tag(sync=True)
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Numbers from `low` to `high`, stored at `steps` places; between them a kernel draws the exact figure.
+
+    Args:
+        low, high: the ends, low < high.
+        default: where it starts, moved to the nearest place; the middle when None.
+        steps: stored places, at least 2.
+        logarithmic: places at equal ratios; both ends positive.
+        label: shown; the argument's name when None.
+
+    Raises:
+        ValueError: the ends do not rise, fewer than 2 steps, or a logarithmic slider that reaches 0.
+    """
+
+    low: Number
+    high: Number
+    default: Number | None = None
+    steps: int = 11
+    logarithmic: bool = False
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.low < self.high, "(low, high)", (self.low, self.high), "rising")
+        require_count("steps", self.steps, 2)
+        require(not self.logarithmic or self.low > 0, "low", self.low, "positive on a logarithmic slider")
+        inside = self.default is None or self.low <= self.default <= self.high
+        require(inside, "default", self.default, f"from {self.low} to {self.high}")
+
+    @property
+    def values(self) -> list[float]:
+        space = np.geomspace if self.logarithmic else np.linspace
+        return space(self.low, self.high, self.steps).tolist()
+
+    @property
+    def index(self) -> int:
+        wanted = self.values[self.steps // 2] if self.default is None else self.default
+        return int(np.argmin(np.abs(np.array(self.values) - wanted)))
+
+    def value_at(self, position: Number) -> float:
+        """The number at a place of the grid, or between two."""
+        values = self.values
+        low, high = values[int(np.floor(position))], values[int(np.ceil(position))]
+        part = position - np.floor(position)
+        return float(low * (high / low) ** part if self.logarithmic else low + part * (high - low))
+
+    def describe(self, name: str) -> dict:
+        texts = [f"{value:.3g}" for value in self.values]
+        return {
+            "kind": "range",
+            "label": self.label or name,
+            "values": self.values,
+            "texts": texts,
+            "index": self.index,
+            "continuous": True,
+            "logarithmic": self.logarithmic,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A few values: a slider over them when they are numbers, a drop-down list otherwise.
+
+    Args:
+        options: at least two.
+        default: one of them; the first when None.
+        label: shown; the argument's name when None.
+
+    Raises:
+        ValueError: fewer than two options, or a default that is not among them.
+    """
+
+    options: Sequence
+    default: object = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.options) >= 2, "options", list(self.options), "at least two values")
+        known = self.default is None or self.default in self.options
+        require(known, "default", repr(self.default), f"one of {list(self.options)}")
+
+    @property
+    def values(self) -> list:
+        return list(self.options)
+
+    @property
+    def index(self) -> int:
+        return 0 if self.default is None else self.values.index(self.default)
+
+    def value_at(self, position: Number) -> object:
+        """The option at a place."""
+        return self.values[round(position)]
+
+    def describe(self, name: str) -> dict:
+        numeric = all(isinstance(option, int | float) for option in self.options)
+        return {
+            "kind": "range" if numeric else "select",
+            "label": self.label or name,
+            "values": self.values,
+            "texts": [f"{option:.4g}" if numeric else str(option) for option in self.options],
+            "index": self.index,
+            "continuous": False,
+            "logarithmic": False,
+        }
+
+
+def as_points(cloud: torch.Tensor, argument: str) -> torch.Tensor:
+    """A cloud as float32 on the CPU; raise unless it is (..., 2)."""
+    require(torch.is_tensor(cloud), argument, f"a {type(cloud).__name__}", "a torch.Tensor", TypeError)
+    require(cloud.shape[-1:] == (2,), argument, f"of shape {tuple(cloud.shape)}", "points in the plane, (..., 2)")
+    return cloud.detach().to("cpu", torch.float32)
+
+
+def float_bytes(values: torch.Tensor) -> bytes:
+    """Little-endian float32, row by row."""
+    return values.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()

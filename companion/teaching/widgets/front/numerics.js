@@ -1,0 +1,142 @@
+// The diffusion of companion.foundations, again, for points in the plane: tests hold it to torch's numbers.
+
+/** Layers of a TimeMLP from its flat weights (each layer's matrix, then its bias), with work space for `points`. */
+export function makeNetwork({ sizes, noise, waves }, weights, points) {
+  const layers = [];
+  let offset = 0;
+  for (let l = 0; l + 1 < sizes.length; l++) {
+    const [inputs, outputs] = [sizes[l], sizes[l + 1]];
+    const matrix = weights.subarray(offset, (offset += inputs * outputs));
+    const bias = weights.subarray(offset, (offset += outputs));
+    layers.push({ inputs, outputs, matrix, bias });
+  }
+  const widest = Math.max(...sizes);
+  return { layers, noise, waves, work: [new Float32Array(widest), new Float32Array(widest)], start: new Float32Array(sizes[1]), points };
+}
+
+/** `t`, then sines and cosines of pi 2^(k/2) t, as networks.time_features. */
+export function timeFeatures(t, waves) {
+  const features = new Float64Array(2 * waves + 1);
+  features[0] = t;
+  for (let k = 0; k < waves; k++) {
+    const angle = Math.fround(t * Math.PI * 2 ** (k / 2));
+    features[1 + k] = Math.sin(angle);
+    features[1 + waves + k] = Math.cos(angle);
+  }
+  return features;
+}
+
+/** The network's clean points for `x` (2n) at time t, written to `out`; `noise` is (n * network.noise). */
+export function denoise(network, x, t, noise, out) {
+  const [first, ...rest] = network.layers;
+  const features = timeFeatures(t, network.waves);
+  const { start } = network;
+  for (let o = 0; o < first.outputs; o++) { // the time is the same for all points: add it to the bias once
+    let sum = first.bias[o];
+    const row = o * first.inputs + 2;
+    for (let k = 0; k < features.length; k++) sum += first.matrix[row + k] * features[k];
+    start[o] = sum;
+  }
+  const noiseAt = 2 + features.length;
+  for (let i = 0; 2 * i < x.length; i++) {
+    let [values, next] = network.work;
+    const a = x[2 * i], b = x[2 * i + 1];
+    for (let o = 0; o < first.outputs; o++) {
+      const row = o * first.inputs;
+      let sum = start[o] + first.matrix[row] * a + first.matrix[row + 1] * b;
+      for (let k = 0; k < network.noise; k++) sum += first.matrix[row + noiseAt + k] * noise[i * network.noise + k];
+      values[o] = sum / (1 + Math.exp(-sum));
+    }
+    for (let l = 0; l < rest.length; l++) {
+      const { inputs, outputs, matrix, bias } = rest[l];
+      const isLast = l === rest.length - 1;
+      for (let o = 0; o < outputs; o++) {
+        let sum = bias[o];
+        const row = o * inputs;
+        for (let k = 0; k < inputs; k++) sum += matrix[row + k] * values[k];
+        next[o] = isLast ? sum : sum / (1 + Math.exp(-sum));
+      }
+      [values, next] = [next, values];
+    }
+    out[2 * i] = values[0];
+    out[2 * i + 1] = values[1];
+  }
+  return out;
+}
+
+/** Weights of x_t and x0 in the mean of x_s, and its std: diffusion.bridge. */
+export function bridge(t, s, churn) {
+  const r01 = s / t, r11 = (1 - t) / (1 - s) * r01, e = churn ** 2;
+  const correlation = e * r11 + 1 - e;
+  return {
+    noisy: r01 * correlation,
+    clean: (1 - s) * (1 - e * r11 ** 2 - (1 - e) * r11),
+    std: s * Math.sqrt(Math.max(0, 1 - correlation ** 2)),
+  };
+}
+
+/** A seeded stream of standard normal numbers (mulberry32 and the polar method). */
+export function normals(seed) {
+  let state = seed >>> 0, spare = null;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let z = Math.imul(state ^ (state >>> 15), state | 1);
+    z = (z + Math.imul(z ^ (z >>> 7), z | 61)) ^ z;
+    return ((z ^ (z >>> 14)) >>> 0) / 4294967296;
+  };
+  const normal = () => {
+    if (spare !== null) { const value = spare; spare = null; return value; }
+    let a, b, square;
+    do { a = 2 * uniform() - 1; b = 2 * uniform() - 1; square = a * a + b * b; } while (square >= 1 || square === 0);
+    const scale = Math.sqrt(-2 * Math.log(square) / square);
+    spare = b * scale;
+    return a * scale;
+  };
+  const fill = (array) => { for (let i = 0; i < array.length; i++) array[i] = normal(); return array; };
+  return { uniform, normal, fill };
+}
+
+/** One step of the sampler from time t down to s, in place. */
+export function step(network, x, t, s, churn, random, work) {
+  random.fill(work.noise);
+  denoise(network, x, t, work.noise, work.clean);
+  if (s <= 0) { x.set(work.clean); return x; }
+  const { noisy, clean, std } = bridge(t, s, churn);
+  for (let i = 0; i < x.length; i++) x[i] = noisy * x[i] + clean * work.clean[i] + (std > 0 ? std * random.normal() : 0);
+  return x;
+}
+
+export function makeWork(network) {
+  return { noise: new Float32Array(network.points * network.noise), clean: new Float32Array(2 * network.points) };
+}
+
+/** Unbiased energy distance between two clouds in the plane: distances.energy_distance at beta = 1. */
+export function energyDistance(a, b) {
+  const mean = (p, q, same) => {
+    let total = 0;
+    for (let i = 0; i < p.length; i += 2) {
+      for (let j = 0; j < q.length; j += 2) {
+        const u = p[i] - q[j], v = p[i + 1] - q[j + 1];
+        total += Math.sqrt(u * u + v * v);
+      }
+    }
+    const n = p.length / 2, m = q.length / 2;
+    return total / (n * (same ? m - 1 : m));
+  };
+  return 2 * mean(a, b, false) - mean(a, a, true) - mean(b, b, true);
+}
+
+/** Weights, means and stds of x0 given x_t = (x, y) for a mixture: GaussianMixture.posterior. */
+export function mixturePosterior({ means, stds, weights }, x, y, t) {
+  const logs = [], parts = [];
+  for (let k = 0; k < stds.length; k++) {
+    const variance = stds[k] ** 2, noisy = (1 - t) ** 2 * variance + t * t;
+    const dx = x - (1 - t) * means[2 * k], dy = y - (1 - t) * means[2 * k + 1];
+    const gain = (1 - t) * variance / noisy;
+    logs.push(Math.log(weights[k]) - Math.log(noisy) - (dx * dx + dy * dy) / (2 * noisy));
+    parts.push({ x: means[2 * k] + gain * dx, y: means[2 * k + 1] + gain * dy, std: Math.sqrt(t * t * variance / noisy) });
+  }
+  const top = Math.max(...logs);
+  const total = logs.reduce((sum, value) => sum + Math.exp(value - top), 0);
+  return parts.map((part, k) => ({ ...part, weight: Math.exp(logs[k] - top) / total }));
+}

@@ -1,0 +1,3 @@
+const RENDERERS = { frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior };
+
+export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
