@@ -1,0 +1,41 @@
+"""`check("01.3", answer)`: is an exercise solved, and if not, which property fails and why that matters?
+
+The checks of a lesson are one module here. Each exercise has a reader, which turns what the student wrote
+into something to test, and a list of named properties, tried in order over random inputs.
+
+>>> check("01.1", ...)
+○ 01.1 · not attempted. Put your answer in place of the dots, run its cell, then this one.
+>>> check("01.1", 0.5)
+✗ 01.1 · not yet (not linear). The best spread is not lambda itself: it falls faster. Set the derivative of the expected score with respect to s to zero.
+>>> [exercise.id for exercise in exercises(lesson="01")][:3]
+['01.1', '01.2', '01.3']
+"""
+
+from companion.foundations.validation import require
+from companion.teaching.checks import lesson_01  # noqa: F401  (reading a lesson's module registers its exercises)
+from companion.teaching.checks.framework import REGISTRY, Exercise, Property, Verdict, judge
+
+__all__ = ["Exercise", "Property", "Verdict", "check", "exercises"]
+
+
+def check(exercise_id: str, answer: object) -> Verdict:
+    """Judge an answer; a mistake in it is a verdict, never an exception.
+
+    Args:
+        exercise_id: such as "01.3".
+        answer: what the exercise asks for: a number, a function, times, words.
+
+    Returns:
+        A `Verdict` that shows itself: *not attempted*, *error*, *not yet* or *right*.
+
+    Raises:
+        ValueError: an exercise that does not exist.
+    """
+    known = isinstance(exercise_id, str) and exercise_id in REGISTRY
+    require(known, "exercise_id", repr(exercise_id), "one of " + ", ".join(sorted(REGISTRY)))
+    return judge(REGISTRY[exercise_id], answer)
+
+
+def exercises(lesson: str | None = None) -> list[Exercise]:
+    """All exercises, or those of one lesson ("01"), in order."""
+    return [REGISTRY[name] for name in sorted(REGISTRY) if lesson is None or REGISTRY[name].lesson == lesson]
