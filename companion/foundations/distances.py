@@ -9,19 +9,19 @@ every sample size, and near 0 an estimate can be slightly negative. `noise_floor
 tensor(0.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from companion.foundations.validation import Number, require, require_count, require_in, require_same_event
 
 Kernel: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-PAIRS_AT_ONCE = 2**21  # 8 MB of float32: measured fastest on two cores, and small on any device
+PAIRS_AT_ONCE = 2**20  # 4 MB of float32: measured fastest with and without gradients, and small on any device
 EXACT_DIFFERENCES_UP_TO = 32  # dimensions; above, the matrix-product form of cdist is many times faster
 
 
@@ -35,10 +35,27 @@ def distance_power(square: Float[Tensor, "*any"], beta: Number) -> Float[Tensor,
     return torch.where(positive, power, torch.zeros_like(square))
 
 
-def pairwise_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Euclidean distances between all rows; by differences, not products, up to 32 dimensions, so that near points stay exact."""
-    exact = a.shape[1] <= EXACT_DIFFERENCES_UP_TO
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist")
+def pairwise_distance(
+    a: Float[Tensor, "*batch n d"], b: Float[Tensor, "*batch m d"], exact: bool | None = None
+) -> Float[Tensor, "*batch n m"]:
+    """Euclidean distances between all rows, with gradient 0 where two rows are one.
+
+    `exact` takes differences, so that near points keep their distance; otherwise products of the matrices,
+    many times faster in high dimension. None: exact up to 32 dimensions. Half precision is worked out in float32.
+    """
+    if exact is None:
+        exact = a.shape[-1] <= EXACT_DIFFERENCES_UP_TO
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist"
+    return torch.cdist(a.to(dtype), b.to(dtype), compute_mode=mode)
+
+
+def pairwise_power(
+    a: Float[Tensor, "*batch n d"], b: Float[Tensor, "*batch m d"], beta: Number, exact: bool | None = None
+) -> Float[Tensor, "*batch n m"]:
+    """`|a - b|^beta` between all rows, as `pairwise_distance`."""
+    distance = pairwise_distance(a, b, exact)
+    return distance if beta == 1 else distance_power(distance.square(), beta)
 
 
 def energy_distance(
@@ -58,12 +75,7 @@ def energy_distance(
         ValueError: shapes disagree, fewer than two points, or beta out of range.
     """
     require_in("beta", beta, "(0, 2]")
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        distance = pairwise_distance(a, b)
-        return distance if beta == 1 else distance_power(distance.square(), beta)
-
-    return 0 - _contrast(x, y, kernel)  # a bare minus would turn 0 into -0
+    return 0 - _contrast(x, y, lambda a, b: pairwise_power(a, b, beta))  # a bare minus would turn 0 into -0
 
 
 def mmd2(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kernel: Kernel) -> Float[Tensor, ""]:
@@ -71,7 +83,8 @@ def mmd2(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kernel: Ker
 
     Args:
         x, y: clouds of at least two points each; event axes are flattened.
-        kernel: a callable (a (n, d), b (m, d)) -> (n, m), such as `rbf(1.0)`.
+        kernel: a callable (a (n, d), b (m, d)) -> (n, m), such as `rbf(1.0)`. Gradients reach the points,
+            once; to train a kernel, let what is trained move the points: `mmd2(net(x), net(y), rbf(1.0))`.
 
     Raises:
         TypeError: not floating tensors of one dtype, or `kernel` cannot be called.
@@ -112,39 +125,63 @@ def _contrast(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     for name, cloud in {"x": x, "y": y}.items():
         require(len(cloud) >= 2, name, f"{len(cloud)} point(s)", "at least 2 points")
     x, y = x.flatten(1), y.flatten(1)
-    return (_mean_within(x, kernel) + _mean_within(y, kernel) - 2 * _mean_between(x, y, kernel)).to(x.dtype)
+    trainable = _values(kernel, x[:1].detach(), y[:1].detach()).requires_grad
+    require(not trainable, "kernel", "itself to be trained", "fixed (let what is trained move the points instead)")
+    return _Contrast.apply(x, y, kernel).to(x.dtype)
 
 
-def _sum(kernel: Kernel, a: Tensor, b: Tensor) -> Tensor:
-    """Sum of one block in float64; its gradient recomputes the block instead of keeping it."""
+class _Contrast(torch.autograd.Function):
+    """The contrast, block by block. A block's gradient is worked out with its value, so no block is kept."""
 
-    def total(a: Tensor, b: Tensor) -> Tensor:
-        values = kernel(a, b)
-        shape = (len(a), len(b))
-        require(values.shape == shape, "kernel(a, b)", f"of shape {tuple(values.shape)}", f"of shape {shape}")
-        return values.sum(dtype=torch.float64)
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+        clouds, wanted = (x.detach(), y.detach()), ctx.needs_input_grad[:2]
+        gradients = [torch.zeros_like(cloud) if need else None for cloud, need in zip(clouds, wanted, strict=True)]
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        for weight, sides, without_diagonal in _blocks(len(x), len(y)):
+            blocks = [clouds[side][rows].requires_grad_(wanted[side]) for side, rows in sides]
+            with torch.set_grad_enabled(any(block.requires_grad for block in blocks)):
+                values = _values(kernel, *blocks)
+                value = values.sum(dtype=torch.float64)
+                if without_diagonal:
+                    value = value - values.diagonal().sum(dtype=torch.float64)
+            total += weight * value.detach()
+            if value.requires_grad:
+                moved = [(block, side, rows) for block, (side, rows) in zip(blocks, sides, strict=True) if wanted[side]]
+                slopes = torch.autograd.grad(value, [block for block, _, _ in moved])
+                for slope, (_, side, rows) in zip(slopes, moved, strict=True):
+                    gradients[side][rows].add_(slope, alpha=weight)
+        ctx.save_for_backward(*gradients)
+        return total
 
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        return checkpoint(total, a, b, use_reentrant=False)
-    return total(a, b)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, y = (None if gradient is None else slope.to(gradient.dtype) * gradient for gradient in ctx.saved_tensors)
+        return x, y, None
 
 
-def _blocks(x: Tensor, columns: int) -> range:
-    return range(0, len(x), max(1, min(len(x), PAIRS_AT_ONCE // columns)))
+def _values(kernel: Kernel, a: Tensor, b: Tensor) -> Tensor:
+    values, shape = kernel(a, b), (len(a), len(b))
+    require(values.shape == shape, "kernel(a, b)", f"of shape {tuple(values.shape)}", f"of shape {shape}")
+    return values
 
 
-def _mean_between(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
-    blocks = _blocks(x, len(y))
-    return sum(_sum(kernel, x[i : i + blocks.step], y) for i in blocks) / (len(x) * len(y))
+def _blocks(n: int, m: int) -> Iterator[tuple[float, tuple[tuple[int, slice], tuple[int, slice]], bool]]:
+    """The contrast as a weighted sum over blocks: (weight, (cloud, its rows) twice, whether to leave out the diagonal).
+
+    Cloud 0 is x, 1 is y. Within a cloud each pair comes once: a block of rows against itself, and twice
+    against the rows after it.
+    """
+    for rows in _cut(n, m):
+        yield -2 / (n * m), ((0, rows), (1, slice(m))), False
+    for cloud, size in enumerate((n, m)):
+        for rows in _cut(size, size):
+            yield 1 / (size * (size - 1)), ((cloud, rows), (cloud, rows)), True
+            if rows.stop < size:
+                yield 2 / (size * (size - 1)), ((cloud, rows), (cloud, slice(rows.stop, size))), False
 
 
-def _mean_within(x: Tensor, kernel: Kernel) -> Tensor:
-    """Each pair once: a block of rows against itself, and twice against the rows after it."""
-    total = 0.0
-    blocks = _blocks(x, len(x))
-    for i in blocks:
-        rows, later = x[i : i + blocks.step], x[i + blocks.step :]
-        total = total + _sum(lambda a, b: kernel(a, b).fill_diagonal_(0), rows, rows)
-        if len(later):
-            total = total + 2 * _sum(kernel, rows, later)
-    return total / (len(x) * (len(x) - 1))
+def _cut(n: int, columns: int) -> Iterator[slice]:
+    step = max(1, PAIRS_AT_ONCE // columns)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))

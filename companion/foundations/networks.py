@@ -58,8 +58,16 @@ class TimeMLP(nn.Module):
     ) -> Float[Tensor, "n dim"]:
         require(x.ndim == 2 and x.shape[1] == self.dim, "x", f"of shape {tuple(x.shape)}", f"of shape (n, {self.dim})")
         _require_noise(noise, (len(x), self.noise_dim) if self.noise_dim else None)
-        parts = [x, time_features(as_time(t, x).expand(len(x)), self.waves)]
-        return self.net(torch.cat(parts if noise is None else [*parts, noise], dim=1))
+        time = time_features(as_time(t, x).reshape(-1), self.waves)
+        # The first layer of (x, time, noise), part by part: a time that all rows share is worked out once.
+        first, *layers = self.net
+        from_x, from_time, from_noise = first.weight.T.split([self.dim, time.shape[1], self.noise_dim])
+        hidden = torch.addmm(first.bias + time @ from_time, x, from_x)
+        if noise is not None:
+            hidden = torch.addmm(hidden, noise, from_noise)
+        for layer in layers:
+            hidden = layer(hidden)
+        return hidden
 
 
 class ResidualBlock(nn.Module):
@@ -185,7 +193,7 @@ class UNet(nn.Module):
         multiple = 2 ** (self.levels - 1)
         fits = x.shape[-1] % multiple == 0 and x.shape[-2] % multiple == 0
         require(fits, "x", f"of {x.shape[-2]}x{x.shape[-1]} pixels", f"of a height and width divisible by {multiple}")
-        embedding = self.embed(time_features(as_time(t, x).expand(len(x)), self.waves))
+        embedding = self.embed(time_features(as_time(t, x).reshape(-1), self.waves))
         x = self.stem(x if noise is None else torch.cat([x, noise], dim=1))
         skips = []
         for level, block in enumerate(self.down):

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from companion.foundations.diffusion import Time, add_noise, as_time, sample
-from companion.foundations.distances import distance_power
+from companion.foundations.distances import pairwise_power
 from companion.foundations.training import Data, TrainingState, draw_batch, train
 from companion.foundations.validation import Number, require, require_count, require_floating, require_in
 
@@ -65,7 +65,12 @@ def energy_score_loss(
     require_floating("predictions", predictions)
     require_floating("target", target)
     shapes_fit = predictions.ndim >= 3 and predictions.shape[1:] == target.shape
-    require(shapes_fit, "predictions", f"of shape {tuple(predictions.shape)}", f"of shape (m, *{tuple(target.shape)})")
+    require(
+        shapes_fit,
+        "predictions",
+        f"of shape {tuple(predictions.shape)}",
+        f"of shape (m, {', '.join(map(str, target.shape))})",
+    )
     require_in("beta", beta, "(0, 2]")
     require_in("lam", lam, "[0, 1]")
     population = len(predictions)
@@ -83,12 +88,11 @@ def energy_score_loss(
             weight.shape == target.shape[:1], "weight", f"of shape {tuple(weight.shape)}", f"of shape ({len(target)},)"
         )
 
-    predictions, target = predictions.flatten(2), target.flatten(1)
-    score = distance_power((predictions - target).square().sum(-1), beta).mean(0)
-    if lam > 0:
-        first, second = torch.triu_indices(population, population, offset=1, device=predictions.device)
-        pairs = (predictions[first] - predictions[second]).square().sum(-1)
-        score = score - lam / 2 * distance_power(pairs, beta).mean(0)
+    draws, target = predictions.flatten(2).transpose(0, 1).contiguous(), target.flatten(1)[:, None]
+    score = pairwise_power(draws, target, beta, exact=True).mean((1, 2))
+    if lam > 0:  # a draw is at distance 0 of itself: the sum is over j != j'
+        pairs = pairwise_power(draws, draws, beta, exact=True).sum((1, 2))
+        score = score - lam / 2 * pairs / (population * (population - 1))
     return (score if weight is None else weight * score).mean()
 
 

@@ -7,6 +7,7 @@ transparent and inks dark, so that a page in dark mode can invert a figure.
 >>> scatter(axes[0], torch.zeros(3, 2), LEARNED, title="three points")
 """
 
+import io
 from collections.abc import Sequence
 
 import matplotlib
@@ -45,17 +46,36 @@ STYLE = {
 }
 
 
+class Picture(Figure):
+    """A figure that shows itself sharply in a notebook, with a text for who cannot see it (`describe`)."""
+
+    alt = "Figure"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=2 * self.dpi)
+        width, height = (round(side * self.dpi) for side in self.get_size_inches())
+        data = {"image/png": buffer.getvalue(), "text/plain": self.alt}
+        return data, {"image/png": {"width": width, "height": height, "alt": self.alt}, "needs_background": "light"}
+
+
+def describe(figure: Picture, alt: str) -> Picture:
+    """The figure, with `alt`: what to look for, said to who cannot see it."""
+    figure.alt = alt
+    return figure
+
+
 def use_style() -> None:
     """Make the style the default of this process."""
     matplotlib.rcParams.update(STYLE)
 
 
 def panels(
-    columns: int, rows: int = 1, size: tuple[float, float] = (3.1, 3.1), **subplots
-) -> tuple[Figure, Sequence[Axes]]:
+    columns: int, rows: int = 1, size: tuple[Number, Number] = (3.1, 3.1), **subplots
+) -> tuple[Picture, Sequence[Axes]]:
     """A figure outside pyplot (nothing to close, nothing shown twice) and its axes, row by row in one list."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(size[0] * columns, size[1] * rows))
+        figure = Picture(figsize=(size[0] * columns, size[1] * rows))
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     return figure, list(axes.flat)
 
@@ -115,6 +135,7 @@ def against_steps(
     if floor is not None:
         axes.axhline(floor, color=EXACT, linestyle="--", linewidth=1.5, label="noise floor")
     axes.set(xscale="log", yscale="log", xlabel="sampling steps", ylabel=ylabel)
-    axes.set_xticks(steps, [str(step) for step in steps])
+    ticks = sorted({step for curve in curves.values() for step in curve})
+    axes.set_xticks(ticks, [str(step) for step in ticks])
     axes.minorticks_off()
     axes.grid(True)

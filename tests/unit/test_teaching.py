@@ -67,3 +67,11 @@ def test_a_sheet_of_images_has_one_row_for_each_eight():
     figures.image_grid(axes, torch.zeros(20, 1, 8, 8), columns=8)
     assert axes.images[0].get_array().shape == (2 * 9 - 1, 8 * 9 - 1)
     assert figure.axes == [axes]
+
+
+def test_a_figure_shows_itself_with_its_words():
+    figure, _ = figures.panels(1, size=(2, 1))
+    data, metadata = figures.describe(figure, "nothing to see")._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert data["text/plain"] == "nothing to see"
+    assert metadata["image/png"] == {"width": 220, "height": 110, "alt": "nothing to see"}

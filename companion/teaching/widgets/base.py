@@ -31,6 +31,9 @@ class Widget(anywidget.AnyWidget):
     alt = traitlets.Unicode().tag(sync=True)
     note = traitlets.Unicode().tag(sync=True)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title!r})"
+
 
 @dataclass(frozen=True)
 class Slider:

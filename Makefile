@@ -1,0 +1,99 @@
+# Learning in Motion. `make help` lists what there is.
+#
+# Every path here is relative and every expansion is quoted where a shell reads it, so the folder may have
+# spaces in its name. What is installed is remembered in stamps named after a checksum of this folder's path,
+# pyproject.toml and constraints.txt: edit one, or move the folder, and the next call installs again.
+
+# The Python that makes .venv: the first of these that is 3.11 or newer. `make lab PYTHON=...` overrides it.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+# Options passed on: to pip, to JupyterLab, to the tests (`--fast`, names of groups), to sync (`--check`, `--force`).
+PIP_ARGS ?=
+LAB_ARGS ?=
+TEST_ARGS ?=
+SYNC_ARGS ?=
+
+BIN := .venv/bin
+KEY := $(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
+LAB := .venv/.lab-$(KEY)
+TEST := .venv/.test-$(KEY)
+BENCH := .venv/.bench-$(KEY)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+# This project's Jupyter reads its own settings only: none of the user's kernels, start-up files or styles.
+export JUPYTER_CONFIG_DIR := $(CURDIR)/.venv/jupyter/config
+export JUPYTER_DATA_DIR := $(CURDIR)/.venv/jupyter/data
+export IPYTHONDIR := $(CURDIR)/.venv/jupyter/ipython
+export MPLCONFIGDIR := $(CURDIR)/.venv/jupyter/matplotlib
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH VIRTUAL_ENV
+
+# JupyterLab opens on the first notebook, and asks nobody for news, updates or extensions. Root may start it, as
+# in a container.
+LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+	--LabApp.extension_manager=readonly $(shell test "$$(id -u)" != 0 || echo --allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-fast book sync claims checkpoints bench lint clean distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+lab: $(LAB) ## set everything up and open JupyterLab on the first notebook
+	@"$(BIN)/python" -m jupyterlab $(LAB_OPTIONS) $(LAB_ARGS)
+
+test: $(TEST) ## set everything up and run all the tests
+	@"$(BIN)/python" tests/run.py $(TEST_ARGS)
+
+test-fast: $(TEST) ## what can be tested in two minutes
+	@"$(BIN)/python" tests/run.py --fast $(TEST_ARGS)
+
+book: $(TEST) ## build the book: open book/_build/html/index.html
+	@"$(BIN)/python" -m companion book
+
+sync: $(TEST) ## make again what is generated: notebook pairs, student notebooks
+	@"$(BIN)/python" -m companion sync $(SYNC_ARGS)
+
+claims: $(LAB) ## make the stored comparisons again (long)
+	@"$(BIN)/python" -m companion claims
+
+checkpoints: $(LAB) ## train again what ships with the package (long)
+	@"$(BIN)/python" -m companion checkpoints
+
+bench: $(BENCH) ## compare speed and memory with other packages
+	@"$(BIN)/python" tests/benchmarks/run.py
+
+lint: $(TEST) ## style, and which part imports which
+	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check .
+	@"$(BIN)/python" -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+clean: ## remove what was built; the installed environment stays
+	@rm -rf book/_build build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jupyter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## remove the environment, too
+	@rm -rf .venv *.egg-info
+
+.venv/.created:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@touch $@
+
+$(LAB): | .venv/.created
+	@echo "Installing what the lessons need into .venv: some minutes the first time."
+	@$(INSTALL) -e ".[lab]"
+	@rm -f .venv/.lab-* && touch $@
+
+$(TEST): | .venv/.created
+	@echo "Installing what the lessons, the book and the tests need into .venv: some minutes the first time."
+	@$(INSTALL) -e ".[lab,book,test]"
+	@rm -f .venv/.lab-* .venv/.test-* && touch $(LAB) $@
+
+# smalldiffusion asks for torchvision and accelerate, which what we compare does not use and which would
+# bring another build of torch: it comes without its dependencies, and the extra `bench` has the rest.
+$(BENCH): | $(LAB)
+	@echo "Installing the packages to compare with."
+	@$(INSTALL) -e ".[lab,bench]"
+	@$(INSTALL) --no-deps smalldiffusion
+	@rm -f .venv/.bench-* && touch $@

@@ -1,0 +1,67 @@
+// The widget host: it gives each widget of a page a model made of its stored state, so that the book needs
+// no kernel, no widget manager and no network. A classic script, and the widgets' module comes as text
+// (limModules, written at the build) through a Blob: over file:// a browser refuses module files.
+"use strict";
+(() => {
+  const modules = new Map();
+  const load = (id) => {
+    if (!modules.has(id)) modules.set(id, import(URL.createObjectURL(new Blob([limModules[id]], { type: "text/javascript" }))));
+    return modules.get(id);
+  };
+
+  /** The stored traits, with each buffer back at its place as a DataView. */
+  function readState({ state, buffers = [] }) {
+    for (const { path, data } of buffers) {
+      const place = path.slice(0, -1).reduce((inner, key) => inner[key], state);
+      place[path.at(-1)] = new DataView(Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)).buffer);
+    }
+    return state;
+  }
+
+  /** What anywidget promises a front end, without a kernel behind it: a message sent goes nowhere. */
+  const makeModel = (state) => ({
+    get: (name) => state[name], set: (name, value) => { state[name] = value; },
+    on() {}, off() {}, save_changes() {}, send() {},
+  });
+
+  /** How tall a widget will be, roughly, so that little moves when it appears. */
+  function reserve({ kind, size, controls = [] }, width) {
+    const inner = Math.min(width, 860) - 34;
+    const rows = Math.ceil(controls.length / Math.max(1, Math.floor(inner / 190)));
+    return kind === "frames" ? 64 + 64 * rows + inner * size[1] / size[0] : 150 + Math.min(inner, 420);
+  }
+
+  async function show(place, stored) {
+    place.dataset.state = "loading";
+    try {
+      const { default: widget } = await load(stored.module);
+      await widget.render({ model: makeModel(readState(stored)), el: place });
+      place.dataset.state = "shown";
+    } catch (error) {
+      place.dataset.state = "failed";
+      place.textContent = `This widget could not start in your browser (${error.message}).`;
+      console.error(error);
+    }
+    place.style.minHeight = "";
+  }
+
+  const states = JSON.parse(document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]').textContent).state;
+  const waiting = new Map();
+  const watcher = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && start(entry.target)),
+    { rootMargin: "300px" });
+  function start(place) {
+    const stored = waiting.get(place);
+    watcher.unobserve(place);
+    waiting.delete(place);
+    if (stored) show(place, stored);
+  }
+  for (const view of document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')) {
+    const stored = states[JSON.parse(view.textContent).model_id];
+    const place = Object.assign(document.createElement("div"), { className: "lim-host" });
+    view.replaceWith(place);
+    place.style.minHeight = `${reserve(stored.state, place.clientWidth)}px`;
+    waiting.set(place, stored);
+    watcher.observe(place);
+  }
+  window.addEventListener("beforeprint", () => [...waiting.keys()].forEach(start));
+})();

@@ -1,0 +1,139 @@
+"""`python -m companion ...`: what the Makefile calls."""
+
+import argparse
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m companion", description="Learning in Motion, behind the scenes.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("sync", help="make notebook pairs and student notebooks again")
+    command.add_argument(
+        "--check", action="store_true", help="write nothing: say what is out of step, and fail if anything is"
+    )
+    command.add_argument("--force", action="store_true", help="execute every notebook, changed or not")
+    command.set_defaults(run=run_sync)
+
+    command = commands.add_parser("book", help="build the book")
+    command.add_argument("--lenient", action="store_true", help="let warnings pass")
+    command.set_defaults(run=run_book)
+
+    command = commands.add_parser("students", help="write the student notebooks into a folder")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to")
+    command.set_defaults(run=run_students)
+
+    command = commands.add_parser("claims", help="make the stored comparisons again (long)")
+    command.add_argument("lessons", nargs="*", metavar="MODULE", help="of companion.teaching.lessons; all by default")
+    command.set_defaults(run=lambda options: run_lessons(options, "compare"))
+
+    command = commands.add_parser("checkpoints", help="train again what ships with the package (long)")
+    command.add_argument("lessons", nargs="*", metavar="MODULE", help="of companion.teaching.lessons; all by default")
+    command.set_defaults(run=lambda options: run_lessons(options, "rebuild_checkpoints"))
+
+    command = commands.add_parser("doctor", help="say whether this environment can run the lessons")
+    command.set_defaults(run=run_doctor)
+
+    options = parser.parse_args(arguments)
+    return options.run(options)
+
+
+def run_sync(options: argparse.Namespace) -> int:
+    from companion.classroom.sync import SyncFailed, drift, sync
+
+    if not options.check:
+        try:
+            written = sync(force=options.force)
+        except SyncFailed as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(f"{len(written)} files written." if written else "Everything was in step.")
+        return 0
+    found = drift()
+    print("\n".join([*found, "Run `make sync`."]) if found else "Everything is in step.")
+    return 1 if found else 0
+
+
+def run_book(options: argparse.Namespace) -> int:
+    from companion.classroom.book import BookFailed, build
+
+    try:
+        print(f"The book is at {build(strict=not options.lenient)}")
+    except BookFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_students(options: argparse.Namespace) -> int:
+    from companion.classroom.students import write_students
+    from companion.classroom.sync import ROOT
+
+    written = write_students(ROOT / "notebooks" / "exercises", options.out)
+    print(f"{len(written)} notebooks written to {options.out}.")
+    return 0
+
+
+def run_lessons(options: argparse.Namespace, name: str) -> int:
+    """Call every function of the lessons' modules that is called `name`, or `name_...`, and needs no argument."""
+    for label, function in lesson_functions(name, options.lessons):
+        print(f"{label}()", flush=True)
+        function()
+    return 0
+
+
+def lesson_functions(name: str, modules: list[str] | None = None) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The functions `name` and `name_...` of `companion.teaching.lessons`' modules, with their full names.
+
+    Raises:
+        SystemExit: a module that does not exist.
+    """
+    from companion.teaching import lessons
+
+    known = sorted(module.name for module in pkgutil.iter_modules(lessons.__path__))
+    if unknown := set(modules or []) - set(known):
+        raise SystemExit(f"MODULE is {', '.join(sorted(unknown))}, but must be among {', '.join(known)}.")
+    for module in modules or known:
+        loaded = importlib.import_module(f"{lessons.__name__}.{module}")
+        for label, function in inspect.getmembers(loaded, inspect.isfunction):
+            own = function.__module__ == loaded.__name__
+            free = all(part.default is not part.empty for part in inspect.signature(function).parameters.values())
+            if own and free and (label == name or label.startswith(f"{name}_")):
+                yield f"{module}.{label}", function
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Import what a lesson imports, and name what is missing."""
+    import platform
+
+    print(f"Python {platform.python_version()} on {platform.system()}")
+    missing = 0
+    for name in (
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "matplotlib",
+        "anywidget",
+        "ipykernel",
+        "jupyterlab",
+        "jupytext",
+        "safetensors",
+        "sklearn",
+    ):
+        try:
+            print(f"  {name} {getattr(importlib.import_module(name), '__version__', 'found')}")
+        except ImportError as error:
+            print(f"  {name} is missing: {error}")
+            missing += 1
+    print("Run `make lab` to install what is missing." if missing else "Ready: `make lab` opens the first notebook.")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

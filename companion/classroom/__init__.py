@@ -1,0 +1,1 @@
+"""From one source, everything a class needs: notebook pairs, student notebooks, the book."""

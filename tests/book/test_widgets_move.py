@@ -1,0 +1,132 @@
+"""Each slider and list of each widget changes its picture, by mouse and from the keyboard, without a kernel."""
+
+import pytest
+from visits import PHONE, page_names
+
+PICTURE = """async (widget) => {
+  const shown = [...widget.querySelectorAll("img.lim-frame, canvas.lim-canvas")];
+  await Promise.all(shown.map((node) => node.decode?.()));
+  let sum = 2166136261;
+  for (const node of shown) {
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [node.naturalWidth ?? node.width, node.naturalHeight ?? node.height];
+    const pen = copy.getContext("2d", { willReadFrequently: true });
+    pen.drawImage(node, 0, 0);
+    const pixels = new Uint32Array(pen.getImageData(0, 0, copy.width, copy.height).data.buffer);
+    if (!pixels.some(Boolean)) return "blank";
+    for (const pixel of pixels) sum = Math.imul(sum ^ pixel, 16777619) >>> 0;
+  }
+  return `${shown.length} pictures, ${sum}`;
+}"""
+
+
+def picture(widget) -> str:
+    """A hash of what the widget shows, once it has come to rest."""
+    page = widget.page
+    before = None
+    for _ in range(60):
+        now = widget.evaluate(PICTURE)
+        if (
+            now == before
+            and now not in ("blank", "0 pictures, 2166136261")
+            and widget.get_attribute("data-state") != "running"
+        ):
+            return now
+        before = now
+        page.wait_for_timeout(60)
+    raise AssertionError("The widget never came to rest, or shows nothing.")
+
+
+def put_back(control, value: str) -> None:
+    control.evaluate(
+        """(input, value) => {
+          input.value = value;
+          input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+        }""",
+        value,
+    )
+
+
+def move_by_mouse(control) -> None:
+    if control.evaluate("input => input.tagName") == "SELECT":
+        other = control.evaluate(
+            "input => [...input.options].findIndex((option, place) => place !== input.selectedIndex)"
+        )
+        control.select_option(index=other)
+        return
+    low, high, value = (float(control.evaluate(f"input => input.{name}")) for name in ("min", "max", "value"))
+    box = control.bounding_box()
+    there = 0.08 if (value - low) / (high - low) > 0.5 else 0.92
+    control.click(position={"x": box["width"] * there, "y": box["height"] / 2})
+
+
+def move_by_keyboard(control) -> None:
+    control.focus()
+    last = control.evaluate(
+        "input => input.tagName === 'SELECT' ? input.selectedIndex === input.options.length - 1 : input.value === input.max"
+    )
+    backwards = "ArrowUp" if control.evaluate("input => input.tagName") == "SELECT" else "ArrowLeft"
+    forwards = "ArrowDown" if control.evaluate("input => input.tagName") == "SELECT" else "ArrowRight"
+    control.press(backwards if last else forwards)
+
+
+@pytest.mark.parametrize("move", [move_by_mouse, move_by_keyboard])
+@pytest.mark.parametrize("name", [name for name in page_names() if name.startswith("notebooks/")])
+def test_every_control_changes_the_picture(visit, name, move):
+    seen = visit(name)
+    seen.show_widgets()
+    for widget in seen.page.locator(".lim-widget").all():
+        widget.scroll_into_view_if_needed()
+        title = widget.locator(".lim-title").inner_text()
+        controls = widget.locator("input, select").all()
+        assert controls, f"{title} has nothing to move"
+        for control in controls:
+            start, value = picture(widget), control.input_value()
+            move(control)
+            label = control.evaluate("input => input.labels[0].innerText")
+            assert control.input_value() != value, f"{title}: {label} did not move"
+            assert picture(widget) != start, f"{title}: moving {label} changed nothing"
+            put_back(control, value)
+    assert seen.problems == []
+
+
+def test_widgets_move_by_touch_on_a_phone(visit):
+    seen = visit("notebooks/00_start_here", PHONE, "dark")
+    seen.show_widgets()
+    widget = seen.page.locator(".lim-widget").first
+    start = picture(widget)
+    move_by_mouse(widget.locator("input").first)
+    assert picture(widget) != start
+
+
+@pytest.mark.parametrize("name", [name for name in page_names() if name.startswith("notebooks/")])
+def test_buttons_answer(visit, name):
+    """Play runs and stops; the sampler runs again; nothing complains."""
+    seen = visit(name, still=False)
+    seen.show_widgets()
+    for button in seen.page.locator(".lim-widget button").all():
+        button.click()
+        seen.page.wait_for_timeout(120)
+    assert seen.problems == []
+
+
+def test_host_says_so_when_a_widget_cannot_start(visit):
+    """A state that the front end does not know must be seen by the reader, not swallowed."""
+    seen = visit("notebooks/00_start_here")
+    seen.page.evaluate(
+        """() => {
+          const place = document.createElement("script");
+          place.type = "application/vnd.jupyter.widget-view+json";
+          place.textContent = JSON.stringify({ model_id: "broken" });
+          document.querySelector("article").prepend(place);
+          const state = document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]');
+          const all = JSON.parse(state.textContent);
+          const [known] = Object.values(all.state);
+          all.state = { broken: { ...known, state: { kind: "no such kind" } } };
+          state.textContent = JSON.stringify(all);
+          const host = document.querySelector('script[src*="widgets.js"]');
+          document.head.append(Object.assign(document.createElement("script"), { src: host.src }));
+        }"""
+    )
+    seen.page.locator(".lim-host[data-state=failed]").wait_for()
+    assert "could not start" in seen.page.locator(".lim-host[data-state=failed]").inner_text()

@@ -1,0 +1,149 @@
+"""In JupyterLab, as a student does it: open a lesson, run all of it, move its widgets by mouse and keyboard."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+LESSONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+RUN_ALL_SECONDS = 240
+
+PICTURE = """async (widget) => {
+  const shown = [...widget.querySelectorAll("img.lim-frame, canvas.lim-canvas")];
+  await Promise.all(shown.map((node) => node.decode?.()));
+  let sum = 2166136261;
+  for (const node of shown) {
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [node.naturalWidth ?? node.width, node.naturalHeight ?? node.height];
+    const pen = copy.getContext("2d", { willReadFrequently: true });
+    pen.drawImage(node, 0, 0);
+    for (const pixel of new Uint32Array(pen.getImageData(0, 0, copy.width, copy.height).data.buffer)) {
+      sum = Math.imul(sum ^ pixel, 16777619) >>> 0;
+    }
+  }
+  return sum;
+}"""
+
+# Milliseconds from moving the slider to the frame for that place, which is what a hand feels; null where the
+# slider has no such place and stays where it is.
+REDRAW = """([widget, position]) => new Promise((resolve, reject) => {
+  const input = widget.querySelector("input[type=range]"), image = widget.querySelector("img.lim-frame");
+  const before = input.value;
+  input.value = position;
+  if (input.value === before) { resolve(null); return; }
+  const began = performance.now();
+  let last = null;
+  const watcher = new MutationObserver(async () => { await image.decode().catch(() => {}); last = performance.now() - began; });
+  watcher.observe(image, { attributeFilter: ["src"] });
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  setTimeout(() => { watcher.disconnect(); last === null ? reject(new Error("no redraw")) : resolve(last); }, 700);
+})"""
+
+
+def open_and_run(page: Page, address: str) -> None:
+    """Open a notebook, wait for its kernel, run every cell and wait for the last."""
+    question = page.locator("dialog.jp-Dialog")  # which kernel, when Lab is quicker than its list of kernels
+    page.add_locator_handler(question, lambda: question.locator(".jp-mod-accept").click(), no_wait_after=True)
+    page.goto(address, wait_until="load")
+    notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    notebook.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+    idle = notebook.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(idle).to_have_count(1, timeout=60_000)
+    started = notebook.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"[*\d]"))
+    for _ in range(5):  # while Lab is still settling, a menu may close before its entry is reached
+        page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        try:
+            started.first.wait_for(timeout=5_000)
+        except PlaywrightTimeoutError:
+            page.keyboard.press("Escape")
+        else:
+            break
+    prompts = notebook.locator(".jp-CodeCell .jp-InputPrompt")
+    errors = notebook.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+    deadline = time.monotonic() + RUN_ALL_SECONDS
+    while not all(re.fullmatch(r"\[\d+\]:", text.strip()) for text in prompts.all_inner_texts()):
+        assert errors.count() == 0, errors.first.inner_text()[-2000:]
+        assert time.monotonic() < deadline, f"not all cells ran in {RUN_ALL_SECONDS} s: {prompts.all_inner_texts()}"
+        page.wait_for_timeout(250)
+    assert errors.count() == 0, errors.first.inner_text()[-2000:]
+    expect(idle).to_have_count(1, timeout=60_000)
+
+
+def picture(widget: Locator) -> int:
+    """A hash of what the widget shows, once it has come to rest."""
+    before = None
+    for _ in range(80):
+        now = widget.evaluate(PICTURE)
+        if now == before and widget.get_attribute("data-state") != "running":
+            return now
+        before = now
+        widget.page.wait_for_timeout(80)
+    raise AssertionError("The widget never came to rest.")
+
+
+def change(widget: Locator, control: Locator, act) -> None:
+    """`act` must move the control, and the picture with it; then the control goes back to where it was."""
+    start, value, label = picture(widget), control.input_value(), control.evaluate("input => input.labels[0].innerText")
+    act()
+    assert control.input_value() != value, f"{label} did not move"
+    for _ in range(40):
+        if picture(widget) != start:
+            break
+        widget.page.wait_for_timeout(50)
+    else:
+        raise AssertionError(f"{label} moved and the picture did not")
+    control.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+
+
+@pytest.fixture(params=LESSONS)
+def lesson(request, lab, browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    open_and_run(page, lab.of(f"{request.param}.ipynb"))
+    yield page
+    context.close()
+    assert [text for text in complaints if "lim" in text or "Widget" in text] == []
+
+
+def test_widgets_answer_to_mouse_and_keyboard(lesson):
+    widgets = lesson.locator(".jp-OutputArea-output .lim-widget")
+    expect(widgets.first).to_be_visible()
+    assert lesson.locator(".jp-OutputArea-output:has-text('Error displaying widget')").count() == 0
+    times = []
+    for widget in widgets.all():
+        widget.scroll_into_view_if_needed()
+        for control in widget.locator("input[type=range]").all():
+            box = control.bounding_box()
+            ratio = control.evaluate("input => (input.value - input.min) / (input.max - input.min)")
+            there = {"x": box["width"] * (0.1 if ratio > 0.5 else 0.9), "y": box["height"] / 2}
+            change(widget, control, lambda control=control, there=there: control.click(position=there))
+            arrow = "ArrowLeft" if ratio > 0.5 else "ArrowRight"
+            # Focus is on the slider; Lab must neither take the key nor move to another cell.
+            change(widget, control, lambda control=control, arrow=arrow: control.press(arrow))
+            assert control.evaluate("input => document.activeElement === input")
+        if widget.locator("img.lim-frame").count():
+            last = float(widget.locator("input[type=range]").first.get_attribute("max"))
+            places = [last * part for part in (0.13, 0.47, 0.81, 0.28, 0.66, 0.93)]
+            found = [lesson.evaluate(REDRAW, [widget.element_handle(), place]) for place in places]
+            times += [time for time in found if time is not None]
+    if times:
+        print(f"\nredraw in Lab: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {len(times)}")
+
+
+def test_widgets_follow_the_theme_of_lab(lab, browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    open_and_run(page, lab.of("00_start_here.ipynb"))
+    widget = page.locator(".lim-widget").first
+    light = widget.evaluate("node => getComputedStyle(node).backgroundColor")
+    page.evaluate("() => { document.body.dataset.jpThemeLight = 'false'; }")
+    assert widget.evaluate("node => getComputedStyle(node).backgroundColor") != light
+    context.close()

@@ -1,0 +1,23 @@
+"""Every notebook runs with other parameters than its own, in seconds, with no network."""
+
+import jupytext
+import papermill
+import pytest
+from subjects import SOURCES, name
+
+from companion.classroom.light import code_cells, errors, read_source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_smoke_run(path, seed, tmp_path):
+    notebook = tmp_path / f"{path.stem}.ipynb"
+    jupytext.write(read_source(path), notebook)
+    parameters = {"PROFILE": "smoke", "SEED": seed, "DEVICE": "cpu"}
+    finished = papermill.execute_notebook(
+        notebook, None, parameters=parameters, cwd=path.parent, progress_bar=False, kernel_name="python3"
+    )
+    assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in finished.cells)
+    assert all(cell.execution_count for cell in code_cells(finished))
+    assert errors(finished) == []
