@@ -134,7 +134,7 @@ two = toy.two_gaussians().sample(300, session.generator(1, "cpu"))
 
 def dials(lam, beta):
     """Left: loss against the model's spread. Right: the best free cloud, in blue, over a truth with two modes, in grey."""
-    figure, (left, right) = figures.panels(2, size=(3.5, 3.1))
+    figure, (left, right) = figures.panels(2, size=(2.8, 2.9))
     views.loss_against_spread(left, lam, beta)
     figures.scatter(right, two, figures.EXACT, limit=2)
     figures.scatter(right, views.best_cloud(two, lam, beta), size=9, opacity=0.8, limit=2, title="best cloud")
@@ -147,7 +147,7 @@ explore(dials, title="What the two dials do", lam=lam, beta=beta)
 # %% [markdown]
 # ## A denoiser that draws
 #
-# How does a network return a draw? By taking noise as an input: $\hat x_0 = g_\theta(t, x_t, \xi)$ with $\xi \sim \mathcal N(0, I)$. Ask twice with the same $x_t$ and different $\xi$, and get two draws. Training (Algorithm 1) noises a batch of data to random times, asks for $m = 8$ draws of each clean point and scores them. Both denoisers below are perceptrons with three layers of 64; one has two more inputs.
+# How does a network return a draw? By taking noise as an input: $\hat x_0 = g_\theta(t, x_t, \xi)$ with $\xi \sim \mathcal N(0, I)$. Ask twice with the same $x_t$ and different $\xi$, and get two draws. Training (Algorithm 1) noises a batch of data to random times, asks for $m = 8$ draws of each clean point and scores them. Both denoisers below are perceptrons with three layers of 64; one has eight more inputs, for the noise.
 #
 # The loop is a generator: it yields its state after every step, so a cell may stop it, plot it, or show a progress bar. Here are its first steps, live.
 
@@ -263,7 +263,7 @@ claim(
 )
 
 # %% [markdown]
-# Read the figure from the left. At one step a method that knows only the mean is lost, and training it longer changes nothing, since no training turns a mean into a distribution. The analytic variance helps a great deal, because a blob of the right width beats a dot, but a blob is not eight modes. Distillation and the consistency model are the real rivals: their teacher shows them where each noise point should land, so one step is enough, and in this plane they tie with the distributional denoiser there, for about as much training in all. What they need is a teacher, and care: the consistency model gets *worse* with many steps. Our GAN, tuned over rates and penalties like the others, stays behind.
+# Read the figure from the left. At one step a method that knows only the mean is lost, and training it longer changes nothing, since no training turns a mean into a distribution. The analytic variance helps a great deal, because a blob of the right width beats a dot, but a blob is not eight modes. Distillation and the consistency model are the real rivals: their teacher shows them where each noise point should land, so one step is enough, and there they tie with the distributional denoiser for somewhat less training in all. From two steps on it is ahead of them. What they need is a teacher, and care: the consistency model gets *worse* with many steps. Our GAN, tuned over rates and penalties like the others, stays behind.
 #
 # Towards the right the curves meet. With many small steps the mean is enough, and a standard denoiser trained as long is as good as any. If you can afford the steps, you do not need this method.
 #

@@ -134,6 +134,8 @@ def describe_pictures(app, doctree: nodes.document) -> None:
         if {"image/png", "text/plain"} <= set(forms):
             for picture in forms["image/png"].findall(nodes.image):
                 picture["alt"] = forms["text/plain"].astext()
+                if float(picture.get("width", "0").removesuffix("px")) > 800:  # many panels: scrolls on a phone
+                    picture["classes"].append("lim-many-panels")
 
 
 def share_modules(app, doctree: nodes.document) -> None:

@@ -1,12 +1,14 @@
-// Small comforts: wide equations can be reached and scrolled from the keyboard, and a printed page hides nothing.
+// Small comforts: wide equations and figures can be reached and scrolled from the keyboard, and a printed page hides nothing.
 "use strict";
 
 function markWide() {
-  for (const place of document.querySelectorAll("span.math, div.math")) {
-    const drawn = place.querySelector("mjx-container");
-    const wide = drawn !== null && Math.max(drawn.scrollWidth, drawn.offsetWidth) > place.parentElement.clientWidth + 1;
+  for (const place of document.querySelectorAll("span.math, div.math, div.cell_output")) {
+    const drawn = place.querySelector("mjx-container, img.lim-many-panels");
+    const room = place.matches("span") ? place.parentElement.clientWidth : place.clientWidth;
+    const wide = drawn !== null && Math.max(drawn.scrollWidth, drawn.offsetWidth) > room + 1;
     place.classList.toggle("lim-wide", wide);
-    const marks = { tabindex: "0", role: "group", "aria-label": "equation, scrolls sideways" };
+    const what = place.matches(".math") ? "equation" : "figure";
+    const marks = { tabindex: "0", role: "group", "aria-label": `${what}, scrolls sideways` };
     for (const [name, value] of Object.entries(marks)) {
       if (wide) place.setAttribute(name, value); else place.removeAttribute(name);
     }

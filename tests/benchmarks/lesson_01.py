@@ -6,6 +6,9 @@ sampler is handed the one attribute (`.device`) that it reads of an accelerator.
 """
 
 import importlib.util
+import os
+import shutil
+import statistics
 import sys
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -170,6 +173,46 @@ def training(population: int, steps: int = 40):
     return run
 
 
+# --- the live widget ------------------------------------------------------------------------------------------
+
+
+def live_step(points: int = 300, repeats: int = 101) -> Result:
+    """Median time of one step of both networks of the shipped live widget, in Chromium, beside a frame at 60 Hz."""
+    from playwright.sync_api import sync_playwright
+
+    from companion.teaching.widgets import live_sampler
+    from companion.teaching.widgets.base import front_end
+
+    models = {"standard": TimeMLP(2, 0, WIDTH, DEPTH), "distributional": TimeMLP(2, 8, WIDTH, DEPTH)}
+    widget = live_sampler(models, torch.zeros(2, 2), title="live", alt="live", points=points)
+    networks = []
+    for network in widget.networks:
+        weights = torch.frombuffer(bytearray(network["weights"]), dtype=torch.float32).tolist()
+        networks.append({**network, "weights": weights})
+    with sync_playwright() as playwright:
+        executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=executable, args=options)
+        times = browser.new_page().evaluate(LIVE_STEP, [front_end(), networks, points, repeats])
+        browser.close()
+    milliseconds, frame = statistics.median(times), 1000 / 60
+    return Result(f"{milliseconds:.1f} ms", f"{frame:.1f} ms", f"{milliseconds / frame:.2f}")
+
+
+LIVE_STEP = """async ([text, specs, points, repeats]) => {
+    const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+    const networks = specs.map((spec) => front.makeNetwork(spec, Float32Array.from(spec.weights), points));
+    const work = networks.map(front.makeWork), random = front.normals(1), times = [];
+    for (let k = 0; k < repeats; k++) {
+        const clouds = networks.map(() => random.fill(new Float32Array(2 * points)));
+        const began = performance.now();
+        networks.forEach((network, i) => front.step(network, clouds[i], 0.8, 0.6, 1, random, work[i]));
+        times.push(performance.now() - began);
+    }
+    return times;
+}"""
+
+
 def rows() -> list[Row]:
     here = __name__ if __name__ != "__main__" else "tests.benchmarks.lesson_01"
     distance = f"energy distance, {POINTS:,} against {POINTS:,} points in the plane"
@@ -257,5 +300,12 @@ def rows() -> list[Row]:
             "our standard denoiser, same network without noise",
             lambda: compare_times(training(8), training(1)),
             "below 8, its number of draws",
+        ),
+        Row(
+            "live-step",
+            "live widget in Chromium, one step of 300 points with both networks",
+            "one frame at 60 Hz",
+            live_step,
+            "ratio at most 1",
         ),
     ]

@@ -66,7 +66,9 @@ def test_the_shipped_networks_agree_to_a_hundred_thousandth(front, model, t):
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
 def test_time_features_agree(front, t):
     got = front("return Array.from(f.timeFeatures(values[0], 6));", t)
-    torch.testing.assert_close(torch.tensor(got), time_features(torch.tensor([t]))[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(got, dtype=torch.float32), time_features(torch.tensor([t]))[0], atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize(("t", "s", "churn"), [(1.0, 0.5, 0.0), (1.0, 0.75, 1.0), (0.6, 0.1, 0.4)])

@@ -45,7 +45,7 @@ class Lab:
     address: str
     token: str
 
-    def of(self, notebook: str) -> str:
+    def at(self, notebook: str) -> str:
         return f"{self.address}/lab/tree/{notebook}?reset&token={self.token}"
 
 
