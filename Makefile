@@ -78,6 +78,9 @@ distclean: clean ## remove the environment, too
 .venv/.created:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
+		> .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
 $(LAB): | .venv/.created

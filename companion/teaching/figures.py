@@ -106,7 +106,7 @@ def image_grid(axes: Axes, images: torch.Tensor, columns: int = 8, title: str | 
     images = images[: len(images) // columns * columns, 0].detach().cpu().clamp(-1, 1)
     padded = torch.nn.functional.pad(images, (0, 1, 0, 1), value=float("nan"))
     rows = padded.unflatten(0, (-1, columns)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
-    axes.imshow(rows[:-1, :-1], cmap="Greys", vmin=-1, vmax=1, interpolation="nearest")
+    axes.imshow(rows[:-1, :-1].numpy(), cmap="Greys", vmin=-1, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if title is not None:

@@ -6,8 +6,6 @@ sampler is handed the one attribute (`.device`) that it reads of an accelerator.
 """
 
 import importlib.util
-import os
-import shutil
 import statistics
 import sys
 from types import SimpleNamespace
@@ -178,10 +176,9 @@ def training(population: int, steps: int = 40):
 
 def live_step(points: int = 300, repeats: int = 101) -> Result:
     """Median time of one step of both networks of the shipped live widget, in Chromium, beside a frame at 60 Hz."""
-    from playwright.sync_api import sync_playwright
-
     from companion.teaching.widgets import live_sampler
     from companion.teaching.widgets.base import front_end
+    from tests.browser import open_browser
 
     models = {"standard": TimeMLP(2, 0, WIDTH, DEPTH), "distributional": TimeMLP(2, 8, WIDTH, DEPTH)}
     widget = live_sampler(models, torch.zeros(2, 2), title="live", alt="live", points=points)
@@ -189,12 +186,8 @@ def live_step(points: int = 300, repeats: int = 101) -> Result:
     for network in widget.networks:
         weights = torch.frombuffer(bytearray(network["weights"]), dtype=torch.float32).tolist()
         networks.append({**network, "weights": weights})
-    with sync_playwright() as playwright:
-        executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=executable, args=options)
+    with open_browser() as browser:
         times = browser.new_page().evaluate(LIVE_STEP, [front_end(), networks, points, repeats])
-        browser.close()
     milliseconds, frame = statistics.median(times), 1000 / 60
     return Result(f"{milliseconds:.1f} ms", f"{frame:.1f} ms", f"{milliseconds / frame:.2f}")
 

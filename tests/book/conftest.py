@@ -1,27 +1,16 @@
 """The book as a reader has it: a folder of files, a browser, no network and no kernel."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from visits import WIDE, Visit
 
 from companion.classroom.book import ROOT, build
-
-BROWSER_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
+from tests.browser import open_browser
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +24,8 @@ def site() -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert executable, "The browser tests need Chromium: install it, or name it in the variable CHROMIUM."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_OPTIONS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

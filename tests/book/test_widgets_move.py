@@ -3,21 +3,7 @@
 import pytest
 from visits import PHONE, page_names
 
-PICTURE = """async (widget) => {
-  const shown = [...widget.querySelectorAll("img.lim-frame, canvas.lim-canvas")];
-  await Promise.all(shown.map((node) => node.decode?.()));
-  let sum = 2166136261;
-  for (const node of shown) {
-    const copy = document.createElement("canvas");
-    [copy.width, copy.height] = [node.naturalWidth ?? node.width, node.naturalHeight ?? node.height];
-    const pen = copy.getContext("2d", { willReadFrequently: true });
-    pen.drawImage(node, 0, 0);
-    const pixels = new Uint32Array(pen.getImageData(0, 0, copy.width, copy.height).data.buffer);
-    if (!pixels.some(Boolean)) return "blank";
-    for (const pixel of pixels) sum = Math.imul(sum ^ pixel, 16777619) >>> 0;
-  }
-  return `${shown.length} pictures, ${sum}`;
-}"""
+from tests.browser import PICTURE
 
 
 def picture(widget) -> str:

@@ -9,24 +9,11 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
+from tests.browser import PICTURE
+
 LESSONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 RUN_ALL_SECONDS = 240
 
-PICTURE = """async (widget) => {
-  const shown = [...widget.querySelectorAll("img.lim-frame, canvas.lim-canvas")];
-  await Promise.all(shown.map((node) => node.decode?.()));
-  let sum = 2166136261;
-  for (const node of shown) {
-    const copy = document.createElement("canvas");
-    [copy.width, copy.height] = [node.naturalWidth ?? node.width, node.naturalHeight ?? node.height];
-    const pen = copy.getContext("2d", { willReadFrequently: true });
-    pen.drawImage(node, 0, 0);
-    for (const pixel of new Uint32Array(pen.getImageData(0, 0, copy.width, copy.height).data.buffer)) {
-      sum = Math.imul(sum ^ pixel, 16777619) >>> 0;
-    }
-  }
-  return sum;
-}"""
 
 # Milliseconds from moving the slider to the frame for that place, which is what a hand feels; null where the
 # slider has no such place and stays where it is.

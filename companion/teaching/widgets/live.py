@@ -13,26 +13,27 @@ from companion.teaching.widgets.base import Widget, as_points, float_bytes
 COLOURS = ("rival", "learned", "third")
 
 
-class LiveSampler(Widget):
-    """The widget that `live_sampler` makes."""
+class LiveWidget(Widget):
+    """What both carry: the networks, the data behind them, how many points to draw and the window."""
 
     networks = traitlets.List().tag(sync=True)
     reference = traitlets.Bytes().tag(sync=True)
     points = traitlets.Int().tag(sync=True)
     limit = traitlets.Float().tag(sync=True)
+
+
+class LiveSampler(LiveWidget):
+    """The widget that `live_sampler` makes."""
+
     step_choices = traitlets.List(traitlets.Int()).tag(sync=True)
     steps_index = traitlets.Int().tag(sync=True)
     churn = traitlets.Float().tag(sync=True)
 
 
-class LivePosterior(Widget):
+class LivePosterior(LiveWidget):
     """The widget that `live_posterior` makes."""
 
-    networks = traitlets.List().tag(sync=True)
     law = traitlets.Dict().tag(sync=True)
-    reference = traitlets.Bytes().tag(sync=True)
-    points = traitlets.Int().tag(sync=True)
-    limit = traitlets.Float().tag(sync=True)
     at = traitlets.List(traitlets.Float()).tag(sync=True)
     t = traitlets.Float().tag(sync=True)
 
