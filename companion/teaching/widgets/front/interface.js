@@ -1,6 +1,7 @@
 // What every widget is made of: labelled native inputs, canvases that follow the theme, notes.
 
-let count = 0;
+// JupyterLab reads this module once for each widget, so a counter would give two widgets of a page the same ids.
+const uniqueId = () => `lim-${Math.random().toString(36).slice(2, 12)}`;
 
 function element(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -20,7 +21,7 @@ function makeCard(model, el) {
     note: element("p", { className: "lim-note" }),
     error: element("p", { className: "lim-error" }),
   };
-  const title = element("p", { className: "lim-title", textContent: model.get("title"), id: `lim-title-${++count}` });
+  const title = element("p", { className: "lim-title", textContent: model.get("title"), id: uniqueId() });
   card.root.setAttribute("role", "group");
   card.root.setAttribute("aria-labelledby", title.id);
   card.note.setAttribute("role", "status");
@@ -33,7 +34,7 @@ function makeCard(model, el) {
 }
 
 function addLabelled(card, text, input) {
-  input.id = `lim-input-${++count}`;
+  input.id = uniqueId();
   const value = element("output");
   value.setAttribute("for", input.id);
   const label = element("label", { htmlFor: input.id }, element("span", { textContent: text }), value);
