@@ -9,6 +9,7 @@ function renderFrames({ model, el }) {
   model.get("frames").forEach((bytes, place) => { if (bytes.byteLength) frames.set(place, bytes); });
   const image = element("img", { className: "lim-frame", alt: model.get("alt"), decoding: "sync" });
   [image.width, image.height] = model.get("size");
+  image.style.maxWidth = `${1.2 * image.width}px`; // a small figure stays small and sharp
   card.pictures.className = "";
   card.pictures.append(image);
 
