@@ -124,12 +124,12 @@ change = max(flat) / min(flat) - 1
 claim("at beta = 2 the score is blind to the spread: from 0 to 1.5 it changes by under 5 %", change < 0.05, change)
 
 # %% [markdown]
-# Move the two dials. On the left is the exact expected loss of a Gaussian model with standard deviation $s$ when the truth is a standard Gaussian, and where it is smallest. On the right a cloud of 150 draws is free to take any shape, and descends the same loss to fit a truth with two modes (grey).
+# Move the two dials. On the left is the exact expected loss of a Gaussian model with standard deviation $s$ when the truth is a standard Gaussian, and where it is smallest. On the right a cloud of 120 draws is free to take any shape, and descends the same loss to fit a truth with two modes (grey).
 #
 # At $\lambda = 1$ the cloud covers both modes. Turn $\lambda$ down: each mode shrinks, then the cloud crowds towards the median. This is what "sharper samples" bought by a small $\lambda$ really are. Then turn $\beta$ up to 2 at $\lambda = 1$: the curve goes flat. A score that cannot see the spread cannot teach it.
 
 # %% tags=["widget"]
-two = toy.two_gaussians().sample(300, session.generator(1, "cpu"))
+two = toy.two_gaussians().sample(200, session.generator(1, "cpu"))
 
 
 def dials(lam, beta):

@@ -84,7 +84,7 @@ def _plain(method: str) -> str:
 
 
 def best_cloud(
-    target: Float[Tensor, "n 2"], lam: Number, beta: Number, points: int = 150, steps: int = 100
+    target: Float[Tensor, "n 2"], lam: Number, beta: Number, points: int = 120, steps: int = 60
 ) -> Float[Tensor, "points 2"]:
     """The cloud that gradient descent on the energy score reaches, free of any network, against a sample of the truth.
 
@@ -92,7 +92,7 @@ def best_cloud(
     beta = 2 and lam = 1 its spread then has no gradient at all.
     """
     cloud = torch.randn(points, 2, generator=torch.Generator().manual_seed(0), dtype=target.dtype).requires_grad_()
-    optimizer = torch.optim.Adam([cloud], lr=0.1)
+    optimizer = torch.optim.Adam([cloud], lr=0.15)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
     def mean_power(others: Tensor) -> Tensor:
