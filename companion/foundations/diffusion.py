@@ -70,6 +70,24 @@ def time_grid(steps: int, start: Number = 1.0, end: Number = 0.0) -> Float[Tenso
     return torch.linspace(start, end, steps + 1, dtype=torch.float64)
 
 
+def as_times(times: object) -> Float[Tensor, " times"]:
+    """A sampler's times as one row: at least two, strictly falling within [0, 1].
+
+    Raises:
+        TypeError: no row.
+        ValueError: fewer than two, not falling, or outside [0, 1].
+    """
+    row = hasattr(times, "__len__") and not isinstance(times, str)
+    require(row, "times", repr(times), "a row of times, such as time_grid(10)", TypeError)
+    times = torch.as_tensor(times)
+    require(
+        times.ndim == 1 and len(times) >= 2, "times", f"of shape {tuple(times.shape)}", "one row of at least two times"
+    )
+    falling = bool((times[1:] < times[:-1]).all() and times[0] <= 1 and times[-1] >= 0)
+    require(falling, "times", [round(value, 4) for value in times.tolist()], "strictly falling within [0, 1]")
+    return times
+
+
 def add_noise(x0: Float[Tensor, "n *event"], t: Time, noise: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
     """The noisy point `x_t = alpha(t) x0 + sigma(t) noise`; `t` is a number or one time for each row.
 
@@ -82,16 +100,39 @@ def add_noise(x0: Float[Tensor, "n *event"], t: Time, noise: Float[Tensor, "n *e
     return expand_time(alpha(t), x0) * x0 + expand_time(sigma(t), x0) * noise
 
 
+def bridge_weights(
+    t: Float[Tensor, " *n"], s: Float[Tensor, " *n"], churn: Number = 0.0
+) -> tuple[Float[Tensor, " *n"], Float[Tensor, " *n"], Float[Tensor, " *n"]]:
+    """What multiplies `x_t`, `x0` and the fresh noise in the step from time t down to s.
+
+    With `r_ij = (alpha_t / alpha_s)^i (sigma_s / sigma_t)^j` and e = churn (Distributional Diffusion
+    Models, eq. (4); Song et al. 2021, DDIM), the step is `noisy x_t + clean x0 + std noise`, where
+
+        noisy = e^2 r12 + (1 - e^2) r01
+        clean = alpha_s (1 - e^2 r22 - (1 - e^2) r11)
+        std   = sigma_s sqrt(1 - (e^2 r11 + 1 - e^2)^2)
+
+    Args:
+        t, s: tensors of times of one shape, 0 <= s < t <= 1 (not read: on a GPU that would stall the queue).
+        churn: e above, 0 (DDIM, no fresh noise) to 1 (DDPM).
+
+    Raises:
+        ValueError: churn outside [0, 1].
+    """
+    require_in("churn", churn, "[0, 1]", CHURN)
+    r11 = alpha(t) / alpha(s) * sigma(s) / sigma(t)
+    r01 = sigma(s) / sigma(t)
+    stochastic = churn**2
+    correlation = stochastic * r11 + (1 - stochastic)
+    noisy = r01 * correlation
+    clean = alpha(s) * (1 - stochastic * r11**2 - (1 - stochastic) * r11)
+    return noisy, clean, sigma(s) * (1 - correlation**2).clamp_min(0).sqrt()
+
+
 def bridge(
     x_t: Float[Tensor, "n *event"], x0: Float[Tensor, "n *event"], t: Time, s: Time, churn: Number = 0.0
 ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, ""] | Float[Tensor, " n"]]:
-    """Mean and standard deviation of `x_s` given `x_t` and `x0`, for s < t.
-
-    With `r_ij = (alpha_t / alpha_s)^i (sigma_s / sigma_t)^j` and e = churn (Distributional Diffusion
-    Models, eq. (4); Song et al. 2021, DDIM):
-
-        mean = (e^2 r12 + (1 - e^2) r01) x_t + alpha_s (1 - e^2 r22 - (1 - e^2) r11) x0
-        std  = sigma_s sqrt(1 - (e^2 r11 + 1 - e^2)^2)
+    """Mean and standard deviation of `x_s` given `x_t` and `x0`, for s < t: `bridge_weights`, applied.
 
     If `x_t` has the noised law of `x0`, so has `x_s`, whatever the churn. At s = 0 the mean is `x0`
     and the std is 0.
@@ -100,7 +141,7 @@ def bridge(
         x_t: noisy points (n, *event) at time `t`.
         x0: clean points of the same shape.
         t, s: numbers, or one for each row (n,).
-        churn: e above, 0 (DDIM, no fresh noise) to 1 (DDPM).
+        churn: 0 (DDIM, no fresh noise) to 1 (DDPM).
 
     Returns:
         The mean (n, *event) and the std, () or (n,).
@@ -114,15 +155,8 @@ def bridge(
     require_in("churn", churn, "[0, 1]", CHURN)
     if not (torch.is_tensor(t) or torch.is_tensor(s)):
         require(0 <= s < t <= 1, "(t, s)", (t, s), "times with 0 <= s < t <= 1")
-    t, s = as_time(t, x_t), as_time(s, x_t)
-    r11 = alpha(t) / alpha(s) * sigma(s) / sigma(t)
-    r01 = sigma(s) / sigma(t)
-    stochastic = churn**2
-    correlation = stochastic * r11 + (1 - stochastic)
-    weight_noisy = r01 * correlation
-    weight_clean = alpha(s) * (1 - stochastic * r11**2 - (1 - stochastic) * r11)
-    mean = expand_time(weight_noisy, x_t) * x_t + expand_time(weight_clean, x_t) * x0
-    return mean, sigma(s) * (1 - correlation**2).clamp_min(0).sqrt()
+    noisy, clean, std = bridge_weights(as_time(t, x_t), as_time(s, x_t), churn)
+    return expand_time(noisy, x_t) * x_t + expand_time(clean, x_t) * x0, std
 
 
 def sample(
@@ -153,14 +187,7 @@ def sample(
     require(callable(denoiser), "denoiser", f"a {type(denoiser).__name__}", "a callable (x, t) -> x0", TypeError)
     require_floating("x", x)
     require_in("churn", churn, "[0, 1]", CHURN)
-    row = hasattr(times, "__len__") and not isinstance(times, str)
-    require(row, "times", repr(times), "a row of times, such as time_grid(10)", TypeError)
-    times = torch.as_tensor(times)
-    require(
-        times.ndim == 1 and len(times) >= 2, "times", f"of shape {tuple(times.shape)}", "one row of at least two times"
-    )
-    falling = bool((times[1:] < times[:-1]).all() and times[0] <= 1 and times[-1] >= 0)
-    require(falling, "times", [round(value, 4) for value in times.tolist()], "strictly falling within [0, 1]")
+    times = as_times(times)
     ends_clean = bool(times[-1] == 0)
     return _walk(denoiser, x, times.to(x), ends_clean, churn, generator)
 

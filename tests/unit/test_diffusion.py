@@ -8,7 +8,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from companion.data.toy import eight_gaussians, two_gaussians
-from companion.foundations.diffusion import add_noise, alpha, bridge, sample, sigma, time_grid
+from companion.foundations.diffusion import (
+    add_noise,
+    alpha,
+    as_times,
+    bridge,
+    bridge_weights,
+    sample,
+    sigma,
+    time_grid,
+)
 from companion.foundations.distances import energy_distance, noise_floor
 
 churns = st.floats(0.0, 1.0)
@@ -50,6 +59,27 @@ def test_a_time_grid_falls_in_equal_steps_from_one_to_zero(steps):
     assert time_grid(2, 0.8, 0.2).tolist() == pytest.approx([0.8, 0.5, 0.2])
 
 
+@pytest.mark.parametrize(
+    "row",
+    [(1.0, 0.5, 0.25), [0.75, 0.0], time_grid(7).numpy(), time_grid(7), torch.tensor([0.5, 0.125])],
+    ids=["tuple", "list", "array", "grid", "tensor"],
+)
+def test_a_samplers_times_may_come_as_any_row_and_keep_their_values(row):
+    came = as_times(row)
+    assert came.tolist() == [float(value) for value in row]
+    if torch.is_tensor(row):
+        assert came is row
+
+
+@given(rows=st.lists(st.floats(0, 1, width=32), min_size=2, max_size=6, unique=True))
+def test_a_samplers_times_are_taken_falling_and_in_no_other_order(rows):
+    falling = sorted(rows, reverse=True)
+    assert as_times(falling).tolist() == falling
+    for wrong in (sorted(rows), [falling[0], *falling], [1.5, *falling], [*falling, -0.1]):
+        with pytest.raises(ValueError, match="^times is .* strictly falling within"):
+            as_times(wrong)
+
+
 @given(t=times)
 def test_noising_mixes_data_and_noise_row_by_row(t):
     x0, noise = torch.full((3, 2), 2.0), torch.full((3, 2), -1.0)
@@ -65,6 +95,57 @@ def test_the_bridge_keeps_every_marginal_for_every_churn(t, s, churn):
     assume(s < t)
     assume(t > 1e-3)
     assert keeps_the_marginal(bridge, t, s, churn)
+
+
+def rows_of_times(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Times t and s < t, rows of 20, among them the whole way from noise to data."""
+    pairs = torch.rand(2, 20, generator=seeded(seed), dtype=torch.float64).sort(0, descending=True).values
+    pairs[:, 0] = torch.tensor([1.0, 0.0])
+    return pairs[0], pairs[1]
+
+
+@given(churn=churns, seed=st.integers(0, 99))
+def test_the_bridges_weights_take_a_noised_point_to_a_noised_point(churn, seed):
+    """With x_t = alpha_t x0 + sigma_t noise, x_s must be alpha_s x0 plus Gaussian noise of variance sigma_s^2."""
+    t, s = rows_of_times(seed)
+    noisy, clean, std = bridge_weights(t, s, churn)
+    torch.testing.assert_close(noisy * alpha(t) + clean, alpha(s))
+    torch.testing.assert_close(noisy**2 * sigma(t) ** 2 + std**2, sigma(s) ** 2)
+
+
+def test_churn_enters_the_bridges_weights_squared():
+    """By hand, from pure noise at t = 1 to s = 1/2 with churn 1/2: three quarters of the old noise stay in place."""
+    noisy, clean, std = bridge_weights(torch.tensor(1.0).double(), torch.tensor(0.5).double(), 0.5)
+    assert noisy.item() == pytest.approx(0.5 * 0.75)
+    assert clean.item() == pytest.approx(0.5)
+    assert std.item() == pytest.approx(0.5 * (1 - 0.75**2) ** 0.5)
+
+
+def test_points_noised_to_a_time_and_carried_over_the_bridge_have_the_law_noised_to_the_next():
+    law, n, t, s = eight_gaussians(), 1000, 0.8, 0.3
+    generator = seeded()
+
+    def noised(time):
+        clean = law.sample(n, generator)
+        return clean, add_noise(clean, time, torch.randn(n, 2, generator=generator))
+
+    x0, x_t = noised(t)
+    floor = noise_floor(lambda: noised(s)[1], repeats=10)
+    for churn in (0.0, 0.6, 1.0):
+        noisy, clean, std = bridge_weights(torch.tensor(t), torch.tensor(s), churn)
+        x_s = noisy * x_t + clean * x0 + std * torch.randn(n, 2, generator=generator)
+        assert energy_distance(x_s, noised(s)[1]) < 4 * floor
+        assert energy_distance(noisy * x_t + x0, noised(s)[1]) > 10 * floor  # a wrong weight is noticed
+
+
+@given(churn=churns, seed=st.integers(0, 99))
+def test_the_bridge_is_its_weights_applied(churn, seed):
+    t, s = rows_of_times(seed)
+    x_t, x0 = torch.randn(2, 20, 3, 2, generator=seeded(seed), dtype=torch.float64)
+    mean, std = bridge(x_t, x0, t, s, churn)
+    noisy, clean, weight_of_noise = bridge_weights(t, s, churn)
+    torch.testing.assert_close(mean, noisy[:, None, None] * x_t + clean[:, None, None] * x0)
+    torch.testing.assert_close(std, weight_of_noise)
 
 
 def test_a_bridge_with_the_ratio_of_variances_breaks_the_marginal():
