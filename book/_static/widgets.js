@@ -28,7 +28,10 @@
   function reserve({ kind, size, controls = [] }, width) {
     const inner = Math.min(width, 860) - 34;
     const rows = Math.ceil(controls.length / Math.max(1, Math.floor(inner / 190)));
-    return kind === "frames" ? 64 + 64 * rows + inner * size[1] / size[0] : 150 + Math.min(inner, 420);
+    if (kind === "frames") return 64 + 64 * rows + inner * size[1] / size[0];
+    if (kind === "coupling") return inner < 560 ? 630 : 660;
+    if (kind === "speculation") return inner < 560 ? 620 + inner : 280 + inner / 2;
+    return 150 + Math.min(inner, 420);
   }
 
   async function show(place, stored) {

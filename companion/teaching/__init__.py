@@ -3,7 +3,16 @@
 from companion.teaching.checks import check
 from companion.teaching.claims import claim
 from companion.teaching.session import begin
-from companion.teaching.widgets import Choice, Slider, explore, live_posterior, live_sampler, particles
+from companion.teaching.widgets import (
+    Choice,
+    Slider,
+    explore,
+    live_coupling,
+    live_posterior,
+    live_sampler,
+    live_speculation,
+    particles,
+)
 
 __all__ = [
     "Choice",
@@ -12,7 +21,9 @@ __all__ = [
     "check",
     "claim",
     "explore",
+    "live_coupling",
     "live_posterior",
     "live_sampler",
+    "live_speculation",
     "particles",
 ]

@@ -4,14 +4,22 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from companion.data import toy
-from companion.foundations.diffusion import bridge
+from companion.foundations.diffusion import bridge, time_grid
 from companion.foundations.distances import energy_distance
 from companion.foundations.networks import TimeMLP, time_features
+from companion.methods.speculative import (
+    acceptance_probability,
+    aimed_residuals,
+    reflection_coupling,
+    speculative_sample,
+    transition_residuals,
+)
 from companion.teaching import begin
 from companion.teaching.lessons import distributional_diffusion as lesson
-from companion.teaching.widgets import live_posterior, live_sampler
+from companion.teaching.widgets import live_posterior, live_sampler, live_speculation
 from companion.teaching.widgets.base import float_bytes, front_end
 
 N = 64
@@ -127,3 +135,137 @@ def test_one_step_of_the_sampler_in_the_browser_crosses_the_bridge_to_the_networ
     with torch.no_grad():
         expected, _ = bridge(x, network(x, 0.7), 0.7, 0.4)
     torch.testing.assert_close(torch.tensor(got).view(N, 2), expected, atol=1e-5, rtol=1e-5)
+
+
+# --- speculative sampling ---------------------------------------------------------------------------------------------
+
+
+def test_the_chance_that_a_draft_is_kept_agrees(front):
+    distances = torch.cat([torch.linspace(-8, 8, 161, dtype=torch.float64), torch.tensor([30.0, 200.0])])
+    got = front("return values[0].map(f.acceptanceProbability);", distances.tolist())
+    expected = acceptance_probability(distances)
+    torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), expected, atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_reflection_coupling_agrees(front, dim):
+    generator = torch.Generator().manual_seed(dim)
+    noise, draft_mean, target_mean = torch.randn(3, 400, dim, generator=generator, dtype=torch.float64)
+    std = torch.rand(400, generator=generator, dtype=torch.float64) + 0.2
+    std[:5] = 0  # nothing to couple: the target's mean
+    target_mean[5:10] = draft_mean[5:10]  # nothing to reject
+    draft = draft_mean + std[:, None] * noise
+    uniform = torch.rand(400, generator=generator, dtype=torch.float64)
+    rows = [value.tolist() for value in (draft, draft_mean, target_mean, std, uniform)]
+    got = front(
+        "return values[0].map((_, row) => f.reflectionCoupling(...values.map((column) => column[row])));", *rows
+    )
+    value, kept = reflection_coupling(draft, draft_mean, target_mean, std, uniform)
+    assert 50 < kept.sum() < 350, "both branches are tried"
+    assert [row["kept"] for row in got] == kept.tolist()
+    torch.testing.assert_close(
+        torch.tensor([row["value"] for row in got], dtype=torch.float64), value, atol=1e-12, rtol=0
+    )
+
+
+def lawful():
+    """The widget's law, as it travels, and in torch."""
+    law = toy.eight_gaussians().to(torch.float64)
+    return live_speculation(law, torch.zeros(2, 2), title="t", alt="a").law, law
+
+
+@pytest.mark.parametrize("t", [0.02, 0.4, 1.0])
+def test_the_exact_denoiser_agrees(front, t):
+    sent, law = lawful()
+    x = torch.randn(N, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    got = front(
+        """const [law, points, t] = values;
+        return points.map((point) => f.posteriorMean({ ...law, means: law.means.flat() }, point, t));""",
+        sent, x.tolist(), t,
+    )  # fmt: skip
+    torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), law.denoise(x, t), atol=1e-12, rtol=0)
+
+
+CHAINS = """
+const [{ means, ...law }, { n, coupling, ...settings }, noise, uniforms] = values;
+const mixture = { ...law, means: means.flat() };
+const couple = { right: f.reflectionCoupling, keepAll: (draft) => ({ value: draft, kept: true }) }[coupling];
+const target = (point, t) => f.posteriorMean(mixture, point, t);
+const random = noise ? { normal: () => noise.shift(), uniform: () => uniforms.shift() } : f.normals(1);
+return Array.from({ length: n }, () => {
+  const start = [random.normal(), random.normal()];
+  const { path, rounds, evaluations, kept } = f.speculativeChain(start, { ...settings, target, random, couple }).at(-1);
+  return { path, rounds, evaluations, kept };
+});
+"""
+
+
+def run_chains(front, law, n, steps=50, window=8, churn=1.0, coupling="right", noise=None, uniforms=None):
+    settings = {"n": n, "steps": steps, "window": window, "churn": churn, "coupling": coupling}
+    return front(CHAINS, law, settings, noise, uniforms)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("steps", "window", "churn"), [(50, 8, 1.0), (50, 3, 0.4), (25, 1, 1.0), (12, 16, 1.0), (100, 12, 0.1)]
+)
+def test_a_chain_in_the_browser_is_the_chain_of_torch_when_both_have_the_same_noise(
+    front, monkeypatch, steps, window, churn, seed
+):
+    """State by state, verdict by verdict, and counted alike: rounds and evaluations."""
+    sent, law = lawful()
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(1, 2, generator=generator, dtype=torch.float64)
+    noise, uniforms = start.flatten().tolist(), []
+
+    def record(draw, into):
+        def drawn(*args, **keywords):
+            values = draw(*args, **keywords)
+            into.extend(values.flatten().tolist())
+            return values
+
+        return drawn
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "randn", record(torch.randn, noise))
+        patch.setattr(torch, "rand", record(torch.rand, uniforms))
+        run = speculative_sample(law.denoise, start, time_grid(steps), window, churn, generator=generator)
+
+    (chain,) = run_chains(front, sent, 1, steps, window, churn, noise=noise, uniforms=uniforms)
+    assert (chain["rounds"], chain["evaluations"]) == (run.rounds.item(), run.evaluations)
+    assert chain["kept"] == run.accepted[:, 0].tolist()
+    torch.testing.assert_close(torch.tensor(chain["path"], dtype=torch.float64), run.path[:, 0], atol=1e-9, rtol=0)
+
+
+def test_chains_in_the_browser_need_as_many_rounds_as_those_of_torch_on_average(front):
+    sent, law = lawful()
+    chains = run_chains(front, sent, 1500)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(1500, 2, generator=generator, dtype=torch.float64)
+    run = speculative_sample(law.denoise, start, time_grid(50), generator=generator)
+    here = torch.tensor([chain["rounds"] for chain in chains], dtype=torch.float64)
+    there = run.rounds.double()
+    error = math.sqrt(here.var() / len(here) + there.var() / len(there))
+    assert abs(here.mean() - there.mean()) < 4 * error
+
+
+@pytest.mark.parametrize(("window", "churn"), [(1, 1.0), (2, 0.1), (3, 1.0), (16, 0.1)])
+def test_a_chain_in_the_browser_never_needs_more_rounds_than_the_slow_sampler(front, window, churn):
+    rounds = [chain["rounds"] for chain in run_chains(front, lawful()[0], 200, 25, window, churn)]
+    assert max(rounds) <= 25
+    assert window > 1 or set(rounds) == {25}
+
+
+@pytest.mark.parametrize("residuals", [transition_residuals, aimed_residuals])
+def test_every_step_in_the_browser_is_a_draw_of_the_slow_samplers(front, residuals):
+    """The test has power: it rejects a coupling that keeps every draft."""
+    sent, law = lawful()
+
+    def p_value(coupling):
+        chains = run_chains(front, sent, 1500, coupling=coupling)
+        path = torch.tensor([chain["path"] for chain in chains], dtype=torch.float64).transpose(0, 1)
+        return stats.kstest(residuals(law.denoise, path, time_grid(50)).flatten().numpy(), "norm").pvalue
+
+    right, wrong = p_value("right"), p_value("keepAll")
+    assert right > 0.01
+    assert wrong < 1e-4

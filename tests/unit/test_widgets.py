@@ -9,9 +9,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from companion.data import toy
+from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.networks import TimeMLP
 from companion.methods.distributional import DistributionalDenoiser
-from companion.teaching.widgets import Choice, Slider, explore, live_posterior, live_sampler, particles
+from companion.teaching.widgets import (
+    Choice,
+    Slider,
+    explore,
+    live_coupling,
+    live_posterior,
+    live_sampler,
+    live_speculation,
+    particles,
+)
 
 
 def bar(height, colour="black"):
@@ -183,3 +193,57 @@ def test_live_widgets_refuse_networks_that_the_browser_cannot_run():
         live_sampler({"space": TimeMLP(3)}, torch.zeros(3, 2), title="t", alt="a")
     with pytest.raises(ValueError, match="steps is 5"):
         live_sampler({"plane": TimeMLP(2)}, torch.zeros(3, 2), title="t", alt="a", steps=5)
+
+
+def test_the_coupling_carries_its_start_only():
+    widget = live_coupling(title="t", alt="a", note="n", draft_mean=-1, std=0.5, points=20)
+    assert (widget.kind, widget.title, widget.alt, widget.note) == ("coupling", "t", "a", "n")
+    assert (widget.draft_mean, widget.target_mean, widget.std, widget.points) == (-1.0, 0.6, 0.5, 20)
+
+
+def test_the_speculative_chain_carries_its_law_and_its_sliders_places():
+    law = toy.eight_gaussians()
+    data = law.sample(50)
+    widget = live_speculation(law, data, title="t", alt="a", steps=100, window=4, churn=0.5)
+    assert widget.kind == "speculation"
+    assert widget.step_choices[widget.steps_index] == 100
+    assert widget.windows[widget.windows_index] == 4
+    assert (widget.churn, widget.limit) == (0.5, 3.0)
+    np.testing.assert_allclose(widget.law["means"], law.means)
+    assert sum(widget.law["weights"]) == pytest.approx(1)
+    np.testing.assert_array_equal(np.frombuffer(widget.reference, "<f4").reshape(50, 2), data.numpy())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"draft_mean": 2.5}, r"draft_mean is 2.5, but must be a number in \[-2, 2\]"),
+        ({"std": 0}, r"std is 0, but must be a number in \[0.2, 1.2\]"),
+        ({"points": 0}, "points is 0, but must be at least 1"),
+        ({"points": 5000}, "points is 5000, but must be at most 400"),
+        ({"alt": " "}, "alt is empty"),
+    ],
+)
+def test_the_coupling_refuses_what_it_cannot_show(words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        live_coupling(**{"title": "t", "alt": "a", **words})
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"law": GaussianMixture(torch.zeros(1, 3), torch.ones(1))}, "law is in 3 dimensions"),
+        ({"data": torch.zeros(5, 3)}, "data is of shape .* but must be points in the plane"),
+        ({"data": torch.zeros(100_000, 2)}, "data is 800000 bytes, but must be at most 700000"),
+        ({"steps": 40}, r"steps is 40, but must be one of \(25, 50, 100\)"),
+        ({"window": 5}, "window is 5, but must be one of"),
+        ({"windows": (0, 8)}, "each of windows is 0, but must be at least 1"),
+        ({"churn": 0}, r"churn is 0, but must be a number in \[0.1, 1\]: the less fresh noise"),
+        ({"limit": 0}, "limit is 0, but must be"),
+        ({"title": ""}, "title is empty"),
+    ],
+)
+def test_the_speculative_chain_refuses_what_it_cannot_show(words, sentence):
+    usual = {"law": toy.eight_gaussians(), "data": torch.zeros(5, 2), "title": "t", "alt": "a"}
+    with pytest.raises(ValueError, match=sentence):
+        live_speculation(**{**usual, **words})

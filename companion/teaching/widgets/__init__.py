@@ -3,6 +3,7 @@
 - `explore`: any matplotlib figure, over a grid of slider values.
 - `particles`: clouds of points in motion.
 - `live_sampler`, `live_posterior`: small trained networks that run in the browser.
+- `live_coupling`, `live_speculation`: speculative sampling on exact laws, in the browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -12,16 +13,21 @@ from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
 from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
+from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
 
 __all__ = [
     "Choice",
     "Explore",
+    "LiveCoupling",
     "LivePosterior",
     "LiveSampler",
+    "LiveSpeculation",
     "Particles",
     "Slider",
     "explore",
+    "live_coupling",
     "live_posterior",
     "live_sampler",
+    "live_speculation",
     "particles",
 ]

@@ -13,7 +13,7 @@ import traitlets
 from companion.foundations.validation import Number, require, require_count
 
 FRONT = Path(__file__).parent / "front"
-SCRIPTS = ("interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "render.js")
+SCRIPTS = ("interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "render.js")
 
 
 def front_end() -> str:

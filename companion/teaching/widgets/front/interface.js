@@ -101,6 +101,33 @@ function addPlane(card, { caption, alt, limit, draw }) {
   return plane;
 }
 
+/** A canvas of any shape (width over height; `narrow` on a phone), drawn in CSS pixels from its upper left corner. */
+function addScene(card, { caption, alt, shape, narrow = shape, wide = false, draw }) {
+  const canvas = element("canvas", { className: "lim-canvas lim-scene" });
+  canvas.style.setProperty("--shape", shape);
+  canvas.style.setProperty("--narrow", narrow);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", alt);
+  const title = element("strong", { textContent: caption }), value = element("span");
+  card.pictures.append(
+    element("figure", { className: wide ? "lim-panel lim-wide" : "lim-panel" },
+      element("figcaption", {}, title, value), canvas));
+  const scene = { canvas, title, value, colours: {}, redraw };
+
+  function redraw() {
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * ratio)));
+    if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    draw(pen, scene.colours, width, height);
+  }
+  scene.stop = onThemeOrSize(canvas, (colours) => { scene.colours = colours; redraw(); });
+  return scene;
+}
+
 /** Call `react(colours)` now and whenever the page's theme or the canvas' size changes. */
 function onThemeOrSize(canvas, react) {
   const update = () => {

@@ -140,3 +140,103 @@ export function mixturePosterior({ means, stds, weights }, x, y, t) {
   const total = logs.reduce((sum, value) => sum + Math.exp(value - top), 0);
   return parts.map((part, k) => ({ ...part, weight: Math.exp(logs[k] - top) / total }));
 }
+
+// --- speculative sampling: companion.methods.speculative, one chain at a time; points are arrays of any length ------
+
+/** Chance that a draft is kept, 2 Phi(-|D| / 2) = erfc(|D| / sqrt 8), by the error function's series of positive terms. */
+export function acceptanceProbability(distance) {
+  const x = Math.abs(distance) / Math.sqrt(8);
+  if (x > 6) return 0; // below 1e-16
+  let term = x, sum = x;
+  for (let n = 1; term > 1e-17 * sum; n++) sum += (term *= 2 * x * x / (2 * n + 1));
+  return Math.max(0, 1 - 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum);
+}
+
+/** speculative.reflection_coupling: a draft from N(draftMean, std^2 I) becomes an exact draw of N(targetMean, std^2 I). */
+export function reflectionCoupling(draft, draftMean, targetMean, std, uniform) {
+  if (std === 0) return { value: [...targetMean], kept: true };
+  let along = 0, square = 0;
+  for (let i = 0; i < draft.length; i++) {
+    const gap = (draftMean[i] - targetMean[i]) / std;
+    along += (draft[i] - draftMean[i]) / std * gap;
+    square += gap * gap;
+  }
+  if (Math.log(uniform) <= -along - square / 2) return { value: [...draft], kept: true };
+  const mirror = (y, i) => targetMean[i] + y - draftMean[i] - 2 * along / square * (draftMean[i] - targetMean[i]);
+  return { value: draft.map(mirror), kept: false };
+}
+
+/** What a perfect denoiser predicts, GaussianMixture.denoise: the mean of mixturePosterior. */
+export function posteriorMean(law, [x, y], t) {
+  const mean = [0, 0];
+  for (const part of mixturePosterior(law, x, y, t)) {
+    mean[0] += part.weight * part.x;
+    mean[1] += part.weight * part.y;
+  }
+  return mean;
+}
+
+/**
+ * A chain before its first round. `answer` is the target's where the chain stands, null until it has been asked;
+ * `kept` says of each step done whether it kept its draft.
+ */
+export function startChain(x) {
+  return { position: 0, rounds: 0, evaluations: 0, answer: null, path: [x], kept: [], window: null };
+}
+
+/**
+ * The chain after one call of the target: speculative.speculate with a frozen prediction, which also counts like this.
+ * A chain that does not know the target's answer where it stands asks for it. Any other drafts a window with that
+ * answer, asks about all drafts at once and goes on from the first one that was not kept.
+ */
+export function speculativeRound(chain, { target, steps, window, churn, random, couple = reflectionCoupling }) {
+  const time = (index) => 1 - index / steps;
+  const start = chain.position, x = chain.path.at(-1);
+  if (chain.answer === null) {
+    const answer = target(x, time(start));
+    return { ...chain, answer, rounds: chain.rounds + 1, evaluations: chain.evaluations + 1, window: null };
+  }
+  const length = Math.min(window, steps - start);
+  const bridges = Array.from({ length }, (_, ahead) => bridge(time(start + ahead), time(start + ahead + 1), churn));
+  const mean = (ahead, y, x0) => y.map((value, i) => bridges[ahead].noisy * value + bridges[ahead].clean * x0[i]);
+
+  const states = [x];
+  for (let ahead = 0; ahead < length; ahead++) {
+    states.push(mean(ahead, states[ahead], chain.answer).map((value) => value + bridges[ahead].std * random.normal()));
+  }
+  const uniforms = bridges.map(() => random.uniform());
+
+  // One call about all drafts. The end of the window is among them: kept so far, the next draft can freeze its answer.
+  const answers = [chain.answer];
+  for (let ahead = 1; ahead <= length && start + ahead < steps; ahead++) {
+    answers.push(target(states[ahead], time(start + ahead)));
+  }
+  const asked = answers.length - 1; // 0 at the last step alone, whose answer is known: then there is no call
+
+  const values = [];
+  let rejected = false;
+  while (values.length < length && !rejected) {
+    const ahead = values.length, from = states[ahead];
+    const means = [mean(ahead, from, chain.answer), mean(ahead, from, answers[ahead])];
+    const { value, kept } = couple(states[ahead + 1], ...means, bridges[ahead].std, uniforms[ahead]);
+    values.push(value);
+    rejected = !kept;
+  }
+  const moved = values.length;
+  return {
+    position: start + moved,
+    rounds: chain.rounds + (asked > 0 ? 1 : 0),
+    evaluations: chain.evaluations + asked,
+    answer: rejected ? null : answers[moved] ?? null,
+    path: [...chain.path, ...values],
+    kept: [...chain.kept, ...values.map((_, ahead) => !(rejected && ahead === moved - 1))],
+    window: { start, states, values, rejected },
+  };
+}
+
+/** All states of a chain from its start at `x` to its end, round by round. */
+export function speculativeChain(x, sampler) {
+  const history = [startChain(x)];
+  while (history.at(-1).position < sampler.steps) history.push(speculativeRound(history.at(-1), sampler));
+  return history;
+}

@@ -1,3 +1,6 @@
-const RENDERERS = { frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior };
+const RENDERERS = {
+  frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior,
+  coupling: renderCoupling, speculation: renderSpeculation,
+};
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
