@@ -18,6 +18,7 @@ from types import BuiltinFunctionType, FunctionType
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 DOUBLE = torch.float64
 
@@ -131,6 +132,17 @@ class StudentFunction:
         if where is None:
             return f"{what}. The check calls {self.signature}."
         return f"{what.rstrip('.')}, at {where}: it was called with {self._inputs(values)}."
+
+
+class TorchCalls(TorchFunctionMode):
+    """Counts the calls of torch made inside it, so that a Python loop shows; sees a tensor leave for a Python list."""
+
+    count, listed = 0, False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        self.listed |= function is torch.Tensor.tolist
+        return function(*args, **(kwargs or {}))
 
 
 def _copy(value: object) -> object:

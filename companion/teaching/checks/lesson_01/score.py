@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from companion.methods.distributional import energy_score_loss
 from companion.teaching.checks.answers import (
     StudentFunction,
+    TorchCalls,
     expect,
     expect_close,
     expect_tensor,
@@ -214,16 +214,6 @@ def _(score: StudentFunction, generator: torch.Generator) -> None:
     expect(finite, "where two draws coincide the gradient is not finite")
 
 
-class _CallCounter(TorchFunctionMode):
-    """Counts the calls of torch made inside it."""
-
-    calls = 0
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.calls += 1
-        return function(*args, **(kwargs or {}))
-
-
 @energy_score.requires(
     "no loop",
     "The score is right, but it asks torch more often when there are more draws or points: a Python loop. On a GPU each "
@@ -232,9 +222,9 @@ class _CallCounter(TorchFunctionMode):
 def _(score: StudentFunction, generator: torch.Generator) -> None:
     def calls(draws: int, points: int) -> int:
         predictions, target = _cloud(generator, draws, points)
-        with _CallCounter() as counter:
+        with TorchCalls() as counter:
             score(predictions, target, 1.0, 1.0)
-        return counter.calls
+        return counter.count
 
     few, many = calls(3, 4), calls(8, 13)
     expect(many <= few, f"{few} calls for 3 draws of 4 points, {many} for 8 draws of 13")
