@@ -124,6 +124,7 @@ def run_doctor(options: argparse.Namespace) -> int:
         "jupyterlab",
         "jupytext",
         "safetensors",
+        "scipy",
         "sklearn",
     ):
         try:

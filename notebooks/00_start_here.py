@@ -32,7 +32,7 @@ generator = session.generator()
 # %% [markdown]
 # ## 1. A figure that moves
 #
-# Press **Play**, or drag the slider. Noise becomes data: each point is carried by a *diffusion model*, here an exact one, so nothing was trained. Left, forty small steps. Right, what happens when there is time for only three: many points end between the clusters, where no data live. Lesson 01 is about mending that.
+# Press **Play**, or drag the slider. Noise becomes data: each point is carried by a *diffusion model*, here an exact one, so nothing was trained. Left, forty small steps. Right, what happens when there is time for only three: many points end between the clusters, where no data live. Lesson 01 is about mending that, lesson 02 about waiting less for many small steps.
 
 # %% tags=["widget"]
 law = toy.eight_gaussians().to(session.device)
@@ -104,8 +104,9 @@ check("01.1", 0.5)
 # | | lesson | you will see | minutes |
 # |---|---|---|---|
 # | **When samples move** | 01 [Distributional diffusion](01_distributional_diffusion.ipynb) | a denoiser that draws, and so can take big steps | 35 |
+# | | 02 [Speculative sampling](02_speculative_sampling.ipynb) | cheap drafts, checked together, that leave every probability as it was | 35 |
 #
-# Nine more are on their way: speculative sampling, learned guidance and MMD gradient flow; four on data that move (closed-form last layers, Kalman filtering, soft parameter reset, dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
+# Eight more are on their way: learned guidance and MMD gradient flow; four on data that move (closed-form last layers, Kalman filtering, soft parameter reset, dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
 #
 # ## When something goes wrong
 #

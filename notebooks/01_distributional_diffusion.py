@@ -212,7 +212,7 @@ live_sampler(
     backdrop,
     title="Sample in the page",
     alt="Points walk from noise to eight modes on a circle; with few steps the standard denoiser leaves points between the modes.",
-    note="Energy distance to 400 data points. With so few points about 0.01 is noise.",
+    note="Energy distance to 400 data points. With so few points a few hundredths are noise.",
     steps=2,
 )
 

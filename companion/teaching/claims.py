@@ -48,7 +48,7 @@ def claim(text: str, ok: object, value: object = None) -> None:
 
 def _digits(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_digits(part)}" for name, part in value.items())
+        return ", ".join(f"{name}: {_digits(part)}" for name, part in value.items())
     if hasattr(value, "item"):
         value = value.item()
     return f"{value:.3g}" if isinstance(value, Real) else str(value)

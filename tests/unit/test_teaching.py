@@ -21,7 +21,7 @@ def test_examples_in_docstrings_run(name, monkeypatch):
 def test_a_claim_prints_its_sentence_and_three_digits(capsys):
     claim("a third is small", True, torch.tensor(1 / 3))
     claim("two numbers", True, {"left": 0.00012345, "right": 7})
-    assert capsys.readouterr().out == "✓ a third is small [0.333]\n✓ two numbers [left 0.000123, right 7]\n"
+    assert capsys.readouterr().out == "✓ a third is small [0.333]\n✓ two numbers [left: 0.000123, right: 7]\n"
     assert claims.made[-1].text == "two numbers"
 
 
