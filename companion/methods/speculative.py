@@ -72,7 +72,7 @@ def reflection_coupling(
 
     If `draft ~ N(draft_mean, std^2 I)` then `value ~ N(target_mean, std^2 I)` exactly, and a draft is kept
     with probability `acceptance_probability(|D|)` (Proposition 3.1). The inner products run over all of a
-    row's dimensions, in float64.
+    row's dimensions, in float64 (which rules out devices that have none).
 
     Args:
         draft, draft_mean, target_mean: (n, *event).
@@ -144,10 +144,14 @@ def speculative_tokens(
     require_like("draft_probs", draft_probs, "target_probs", target_probs)
     require(target_probs.ndim >= 1, "target_probs", "a number", "of shape (*n, v)")
     for name, probs in {"target_probs": target_probs, "draft_probs": draft_probs}.items():
-        proper = bool((probs >= 0).all() and ((probs.sum(-1) - 1).abs() < 1e-3).all())
+        total = probs.double().sum(-1)
+        proper = bool(
+            (probs >= 0).all() and ((total - 1).abs() < 1e-2).all()
+        )  # a softmax in half precision is this far
         require(proper, name, "no distribution in some row", "non-negative and sum to 1 over the last axis")
     shape = target_probs.shape[:-1]
-    target, drafted = (probs.reshape(-1, probs.shape[-1]) for probs in (target_probs, draft_probs))
+    flat = (probs.double().reshape(-1, probs.shape[-1]) for probs in (target_probs, draft_probs))
+    target, drafted = (probs / probs.sum(1, keepdim=True) for probs in flat)
     if draft is None:
         tokens = torch.multinomial(drafted, 1, generator=generator)
     else:
@@ -257,8 +261,8 @@ def speculative_sample(
 
     - *Frozen draft* (`draft=None`; eq. (7)): the target's answer at the start of the window stands in for its
       answers along it, so no second model is needed. It costs a call of its own, unless the last window was
-      kept to its end: the batch asks about the end, too. Two calls gain at least two steps, so a chain
-      never needs more than the K calls of the slow sampler.
+      kept to its end: the batch asks about the end, too. With a window of two or more, two calls gain at least two
+      steps; so a chain never needs more than the K calls of the slow sampler.
     - *A draft model*: another denoiser, cheaper than the target, called once for each drafted step.
 
     Args:
@@ -303,10 +307,11 @@ def speculate(
     coupling: Coupling = reflection_coupling,
     keep_path: bool = True,
 ) -> Iterator[SpeculativeState]:
-    """`speculative_sample`, one target call at a time: yields the state before the first and after every round.
+    """`speculative_sample`, one target call at a time: yields the state before the first call and after each.
 
-    The host waits for the device once a round, to learn how far each chain came. Arguments and errors as
-    `speculative_sample`; bad input is refused at the call.
+    A chain whose answer at its last step is known already takes that step without a call; so there may be one state
+    more than rounds. The host waits for the device once for each state, to learn how far the chains came. Arguments
+    and errors as `speculative_sample`; bad input is refused at the call.
     """
     require(callable(denoiser), "denoiser", f"a {type(denoiser).__name__}", "a callable (x, t) -> x0", TypeError)
     usable = draft is None or callable(draft)
@@ -323,15 +328,17 @@ def speculate(
 
 
 class _Sampler:
-    """The chains' common settings, and one method for each part of a round."""
+    """The chains' common settings, and one method for each part of a round.
+
+    Where chains stand is known to the host, which works out all indices; they travel to the device in packed
+    copies that nobody waits for. States are (ahead, chain, *event), flattened to rows where indices pick them.
+    """
 
     def __init__(self, denoiser, times, x, window, churn, draft, generator, freeze, coupling) -> None:
         self.denoiser, self.draft, self.window, self.freeze = denoiser, draft, window, freeze
         self.coupling, self.generator, self.steps = coupling, generator, len(times) - 1
         self.times = times.to(x)
-        self.noisy, self.clean, self.std = (
-            weight.to(x) for weight in bridge_weights(times.cpu()[:-1], times.cpu()[1:], churn)
-        )
+        self.weights = torch.stack(bridge_weights(times.cpu()[:-1], times.cpu()[1:], churn)).to(x)  # noisy, clean, std
 
     def walk(self, x: Tensor, keep_path: bool) -> Iterator[SpeculativeState]:
         n, x = len(x), x.detach()
@@ -362,110 +369,125 @@ class _Sampler:
         lengths = (self.steps - start).clamp(max=self.window)
         longest = int(lengths.max()) if len(drafting) else 0
 
-        states, predictions = self._draft(state.x[drafting], answer[drafting], start, known_here, longest)
         ahead = torch.arange(longest + 1)[:, None]
         wanted = (ahead <= lengths) & (
             start + ahead < self.steps
         )  # the end of the window, too: it may be where we go on
         wanted[0] = ~known_here
-        points = torch.cat([state.x[asking], states[wanted]])
-        index = torch.cat([state.position[asking], (start + ahead)[wanted]])
-        answers = self._ask(self.denoiser, "denoiser(x, t)", points, index) if len(points) else points
+        rows = wanted.flatten().nonzero()[:, 0]
+        steps = (start + ahead[:-1]).clamp(max=self.steps - 1)
+        asked_steps = torch.cat([state.position[asking], (start + ahead)[wanted]])
+        to_ask, to_draft, on_rows, on_steps, on_asked, exact = self._send(
+            asking, drafting, rows, steps, asked_steps, known_here.long()
+        )
+
+        anchor = answer[to_draft]
+        states, predictions = self._draft(state.x[to_draft], anchor, on_steps, exact.bool(), bool(known_here.all()))
+        points = torch.cat([state.x[to_ask], states.flatten(0, 1)[on_rows]])
+        answers = self._ask(self.denoiser, "denoiser(x, t)", points, on_asked) if len(points) else points
 
         state.evaluations += len(points)
         state.rounds[asking] += 1
         state.rounds[drafting] += wanted.any(0)
         if self.draft is not None:
             state.draft_rounds[drafting] += lengths - known_here.long()
-        answer[asking], known[asking] = answers[: len(asking)], True
+        answer[to_ask], known[asking] = answers[: len(asking)], True
         state.window = None
         if len(drafting):
-            targets = torch.empty_like(states)
-            targets[0] = answer[drafting]
-            targets[wanted] = answers[len(asking) :]
-            state.window = self._verify(state, drafting, start, lengths, states, predictions, targets)
-            moved, last = state.window.moved, torch.arange(len(drafting))
-            known[drafting] = ~state.window.rejected & wanted[moved, last]
-            answer[drafting] = targets[moved, last]
+            targets = torch.cat([anchor[None], predictions[1:], anchor[None]])  # where none was asked for, any will do
+            targets.flatten(0, 1)[on_rows] = answers[len(asking) :]
+            window = self._verify(state, to_draft, drafting, start, lengths, on_steps, states, predictions, targets)
+            last = torch.arange(len(drafting))
+            known[drafting] = ~window.rejected & wanted[window.moved, last]
+            (ends,) = self._send(window.moved * len(drafting) + last)
+            answer[to_draft] = targets.flatten(0, 1)[ends]
+            state.window = window
 
-    def _draft(self, x: Tensor, answer: Tensor, start: Tensor, known: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-        """Where the draft goes (longest + 1, m, *event), and which clean points it believed in (longest, m, *event).
+    def _draft(self, x: Tensor, answer: Tensor, steps: Tensor, exact: Tensor, all_exact: bool) -> tuple[Tensor, Tensor]:
+        """Where the draft goes (L + 1, m, *event), and which clean points it believed in (L, m, *event).
 
-        Where the target's answer at the start is known the first step uses it: that draft is exact.
+        Where the target's answer at the start is known (`exact`) the first step uses it: that draft is exact.
         """
         states, predictions = [x], []
-        exact = expand_time(known.to(x.device), x)
-        for ahead in range(longest):
-            index = (start + ahead).clamp(max=self.steps - 1)
+        for ahead, step in enumerate(steps):
             y = states[-1]
             if self.draft is None:
-                prediction = answer if self.freeze == "prediction" else self._keep_drift(x, answer, start, y, index)
-            elif ahead == 0 and bool(known.all()):
+                prediction = answer if self.freeze == "prediction" else self._keep_drift(x, answer, steps[0], y, step)
+            elif ahead == 0 and all_exact:
                 prediction = answer
             else:
-                prediction = self._ask(self.draft, "draft(x, t)", y, index)
+                prediction = self._ask(self.draft, "draft(x, t)", y, step)
             if ahead == 0:
-                prediction = torch.where(exact, answer, prediction)
+                prediction = torch.where(expand_time(exact, x), answer, prediction)
             noise = torch.randn(y.shape, generator=self.generator, dtype=y.dtype, device=y.device)
-            states.append(self._mean(y, prediction, index) + self._row(self.std, index, y) * noise)
+            states.append(self._mean(y, prediction, step) + expand_time(self.weights[2, step], y) * noise)
             predictions.append(prediction)
         return torch.stack(states), torch.stack(predictions) if predictions else x.new_empty(0, *x.shape)
 
-    def _keep_drift(self, x: Tensor, answer: Tensor, start: Tensor, y: Tensor, index: Tensor) -> Tensor:
+    def _keep_drift(self, x: Tensor, answer: Tensor, first: Tensor, y: Tensor, step: Tensor) -> Tensor:
         """The clean point with which the step from `y` goes in the direction of the exact step from `x`."""
-        first, here = (self.times[place + 1] - self.times[place] for place in (start.to(x.device), index.to(x.device)))
-        drift = (self._mean(x, answer, start) - x) * expand_time(here / first, x)
-        return (y + drift - self._row(self.noisy, index, y) * y) / self._row(self.clean, index, y)
+        ratio = (self.times[step + 1] - self.times[step]) / (self.times[first + 1] - self.times[first])
+        drift = (self._mean(x, answer, first) - x) * expand_time(ratio, x)
+        noisy, clean, _ = (expand_time(weight, y) for weight in self.weights[:, step])
+        return (y + drift - noisy * y) / clean
 
     def _verify(
         self,
         state: SpeculativeState,
+        to_draft: Tensor,
         chains: Tensor,
         start: Tensor,
         lengths: Tensor,
+        steps: Tensor,
         states: Tensor,
         predictions: Tensor,
         targets: Tensor,
     ) -> Window:
         """Couple every drafted step with the target's, move each chain to its first miss, and write down its way."""
-        longest = len(predictions)
-        ahead = torch.arange(longest)[:, None]
-        index = (start + ahead).clamp(max=self.steps - 1).flatten()
-        froms, beliefs, answers = states[:-1].flatten(0, 1), predictions.flatten(0, 1), targets[:-1].flatten(0, 1)
-        uniform = torch.rand(len(index), generator=self.generator, dtype=torch.float64, device=states.device)
+        longest, count = steps.shape
+        froms, flat = states[:-1].flatten(0, 1), steps.flatten()
+        uniform = torch.rand(len(flat), generator=self.generator, dtype=torch.float64, device=states.device)
         values, kept = self.coupling(
             states[1:].flatten(0, 1),
-            self._mean(froms, beliefs, index),
-            self._mean(froms, answers, index),
-            self.std[index.to(states.device)],
+            self._mean(froms, predictions.flatten(0, 1), flat),
+            self._mean(froms, targets[:-1].flatten(0, 1), flat),
+            self.weights[2, flat],
             uniform,
         )
-        values, kept = (
-            values.unflatten(0, (longest, -1)),
-            kept.cpu().unflatten(0, (longest, -1)),
-        )  # the round's one wait
+        kept = kept.cpu().unflatten(0, (longest, count))  # the one time in a round that the host waits
 
+        ahead = torch.arange(longest)[:, None]
         misses = ~kept & (ahead < lengths)
         rejected = misses.any(0)
         moved = torch.where(rejected, misses.long().argmax(0) + 1, lengths)
-        state.x[chains] = values[moved - 1, torch.arange(len(chains))]
         row, column = (ahead < moved).nonzero().unbind(1)
         state.accepted[start[column] + row, chains[column]] = kept[row, column]
+        places = (start[column] + row + 1) * len(state.position) + chains[column]
+        ends, sources, places = self._send((moved - 1) * count + torch.arange(count), row * count + column, places)
+        state.x[to_draft] = values[ends]
         if state.path is not None:
-            state.path[start[column] + row + 1, chains[column]] = values[row, column]
+            state.path.flatten(0, 1)[places] = values[sources]
         state.position[chains] += moved
         return Window(chains, start, states, lengths, moved, rejected)
 
-    def _ask(self, model: Denoiser, name: str, points: Tensor, index: Tensor) -> Tensor:
-        answers = model(points, self.times[index.to(points.device)])
+    def _send(self, *indices: Tensor) -> list[Tensor]:
+        """Indices from the host on the device of the chains, in one copy that neither side waits for."""
+        if self.times.device.type == "cpu":
+            return list(indices)
+        packed = torch.cat([index.flatten() for index in indices])
+        if self.times.device.type == "cuda":
+            packed = packed.pin_memory()
+        parts = packed.to(self.times.device, non_blocking=True).split([index.numel() for index in indices])
+        return [part.reshape(index.shape) for part, index in zip(parts, indices)]
+
+    def _ask(self, model: Denoiser, name: str, points: Tensor, steps: Tensor) -> Tensor:
+        answers = model(points, self.times[steps])
         require_like(name, answers, "x", points)
         return answers.to(points.dtype)  # the model may work in another
 
-    def _mean(self, x: Tensor, x0: Tensor, index: Tensor) -> Tensor:
-        return self._row(self.noisy, index, x) * x + self._row(self.clean, index, x) * x0
-
-    def _row(self, table: Tensor, index: Tensor, like: Tensor) -> Tensor:
-        return expand_time(table[index.to(like.device)], like)
+    def _mean(self, x: Tensor, x0: Tensor, steps: Tensor) -> Tensor:
+        noisy, clean, _ = (expand_time(weight, x) for weight in self.weights[:, steps])
+        return noisy * x + clean * x0
 
 
 def transition_residuals(
@@ -473,8 +495,8 @@ def transition_residuals(
 ) -> Float[Tensor, "steps n *event"]:
     """The noise of every step, `(x_{k+1} - mean(x_k)) / std_k`: standard normal if the sampler is exact.
 
-    A test of the *path*. Its last states alone may look right though its steps are wrong: each step mends much
-    of what the one before broke. Steps without noise, such as the last one down to t = 0, are left out.
+    A test of the *path*. Its last states alone carry what is left of an error after all later steps, in a place that
+    one would have to guess. Steps without noise, such as the last one down to t = 0, are left out.
 
     Args:
         denoiser: the target, a callable (x (n, *event), t (n,)) -> (n, *event).
@@ -492,7 +514,8 @@ def aimed_residuals(
 ) -> Float[Tensor, "steps n"]:
     """The part of every step's noise that points where the target's answer has just moved.
 
-    That direction is known before the step is taken, so for an exact sampler this is standard normal, too. It is also
+    That direction is known before the step is taken, so for an exact sampler this is standard normal, too (and 0 where
+    the answer has not moved at all). It is also
     where a sampler that leans on an older answer goes wrong: one number for each step in place of d,
     and a test that finds a small error with far fewer chains than `transition_residuals`.
 

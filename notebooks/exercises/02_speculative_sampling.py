@@ -250,7 +250,7 @@ check("02.4", {"p_value": p_value, "wrong": wrong})
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# C keeps every draft: its residuals are too wide by the draft's error, $\mathbb E|r|^2 = d + |D|^2$. A draws afresh after a rejection, as in 02.2: it removes drafts from the far side and puts too few back there, so for small $|D|$ its residuals are too *narrow*. Samples hardly show either, because noising and denoising pull every state back towards the right law: what one step breaks, the next ones mend. A test of the samples sees the last scraps of the error. A test of the steps sees all of it, once for each step.
+# C keeps every draft: its residuals are too wide by the draft's error, $\mathbb E|r|^2 = d + |D|^2$. A draws afresh after a rejection, as in 02.2: it removes drafts from the far side and puts too few back there, so for small $|D|$ its residuals are too *narrow*. The energy distance between the samples hardly shows either: later steps pull a state that is a little off back towards the data, and what is left is a width of the modes that is a little wrong. A test that looks just there would see it, if somebody knew to look there. A test of the steps needs not know: it sees the error once for each step, whatever the data.
 #
 # And what does yours miss? The mean of squares is one number: near $|D| = 1.2$ the sampler that redraws leaves it almost right, and then only the shape of the histogram tells. A histogram in turn is blind to residuals that depend on each other, as when a noise is used twice. The sharpest test looks where the error must be: along the direction in which the draft missed.
 #
@@ -328,7 +328,8 @@ def rounds_of_a_chain(window):
             axes.barh([rows] * 3, lengths, left=left, color=colours, height=0.75)
     for label, colour in zip(("kept", "reflected", "lost"), colours):
         axes.barh(0, 0, color=colour, label=label)
-    axes.set_title(f"window {window}: {rows} rounds, {state.evaluations} points")
+    title = f"window {window}: {int(state.rounds)} rounds, {state.evaluations} points"
+    axes.set_title(title)
     axes.set(xlabel="step", ylabel="round", xlim=(0, 101), ylim=(55, 0.5))
     axes.legend(loc="lower left")
     return figure

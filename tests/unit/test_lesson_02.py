@@ -5,6 +5,7 @@ from statistics import median
 
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from companion.data import toy
 from companion.foundations.diffusion import sample, time_grid
@@ -64,6 +65,18 @@ def test_a_test_of_the_steps_rejects_each_wrong_sampler_and_not_the_right_one(na
     wrong = speculative_sample(law.denoise, start, GRID, generator=seeded(1), coupling=wrong_couplings(seeded(2))[name])
     assert lesson.step_p_value(law.denoise, right.path, GRID) > 0.01
     assert lesson.step_p_value(law.denoise, wrong.path, GRID) < 1e-6
+
+
+def test_the_width_of_the_modes_gives_away_the_sampler_that_accepts_everything_if_one_looks_there():
+    """The lesson says so: the energy distance is blind, the samples are not quite."""
+    law, start, grid = toy.eight_gaussians(), torch.randn(1000, 2, generator=seeded()), time_grid(100)
+
+    def distances(coupling):
+        run = speculative_sample(law.denoise, start, grid, generator=seeded(1), coupling=coupling)
+        return torch.cdist(run.sample, law.means).amin(1).numpy()
+
+    slow = distances(reflection_coupling)
+    assert ks_2samp(slow, distances(wrong_couplings(seeded(2))["accept everything"])).pvalue < 1e-4
 
 
 def test_wrong_couplings_agree_with_the_right_one_where_there_is_nothing_to_couple():
@@ -167,7 +180,8 @@ def test_each_sampler_of_the_comparison_reports_its_cost():
 
 
 def test_views_show_what_is_stored():
-    for figure in (views.rounds_figure(), views.drafts_figure(), views.limits_figure()):
+    kept = views.kept_along_the_path({20: torch.linspace(1, 0.5, 20), 50: torch.linspace(1, 0.6, 50)})
+    for figure in (kept, views.rounds_figure(), views.drafts_figure(), views.limits_figure()):
         assert len(figure.alt) > 30
     assert views.speed_up_figure("digits", 0.03, 0.02).axes
     table = views.rivals_table("points").data.splitlines()

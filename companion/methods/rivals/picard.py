@@ -104,7 +104,7 @@ def sample_picard(
             after = noisy * state + clean * answers[min(step, len(answers) - 1)] + std * noise[k, chains]
             moves.append(((after - path[k + 1, chains]) / std).flatten(1).square().mean(1).sqrt())
             within = position[chains] + step < steps
-            path[k[within] + 1, chains[within]] = after[within.to(x.device)]
+            path[k[within] + 1, chains[within]] = after[within]
             state = after
         still = torch.stack(moves[: len(index)]).cpu() <= tolerance
         position[chains] += 1 + (still & (index + 1 < steps))[: len(index) - 1].long().cumprod(0).sum(0)

@@ -362,7 +362,7 @@ def _rivals(target: Denoiser, steps: int, settings: dict[int, tuple[float, float
 
     methods = {f"the slow sampler, {steps} steps": plain(steps, 1.0, 1.0)}
     methods |= {f"speculative, window {window}": speculation(window) for window in (8, 16)}
-    methods |= {f"Picard, tolerance {tolerance:g}": correction(16, tolerance) for tolerance in (0.0, 0.1, 0.3, 1.0)}
+    methods |= {f"Picard, tolerance {tolerance:g}": correction(16, tolerance) for tolerance in (0.001, 0.01, 0.1, 1.0)}
     methods |= {f"DDIM, {few} steps": plain(few, 1.0, 0.0) for few in FEW_STEPS}
     methods |= {f"DDPM, {few} steps": plain(few, 1.0, 1.0) for few in FEW_STEPS}
     return methods | {f"tuned, {few} steps": plain(few, *settings[few]) for few in FEW_STEPS}

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from companion.foundations.diffusion import bridge_weights, time_grid
 from companion.foundations.validation import Number
 from companion.methods.speculative import SpeculativeState
 from companion.teaching import figures, results
@@ -183,14 +184,21 @@ def rival_values(name: str, method: str, count: str) -> list[float]:
     return results.load("02_rivals")["rows"][name][method][count][0]
 
 
-def kept_along_the_path(axes: Axes, curves: dict[str, Float[Tensor, " K"]], colours: Sequence[str]) -> None:
-    """Share of chains that kept their draft, against the time of the step."""
-    for (label, share), colour in zip(curves.items(), colours):
-        times = 1 - torch.arange(len(share)) / len(share)
-        axes.plot(times, share, color=colour, label=label)
-    axes.set(xlabel="time t of the step (1 noise, 0 data)", ylabel="share kept", ylim=(0, 1.02))
-    axes.invert_xaxis()
-    axes.legend(loc="lower left")
+def kept_along_the_path(curves: dict[int, Float[Tensor, " K"]]) -> figures.Picture:
+    """Share of chains that kept their draft at each step of even grids, by number of steps: against time, and noise."""
+    figure, (left, right) = figures.panels(2, size=(4.2, 3.2), sharey=True)
+    for (steps, share), colour in zip(curves.items(), figures.CYCLE):
+        times = time_grid(steps)
+        _, _, std = bridge_weights(times[:-1], times[1:], churn=1.0)
+        left.plot(times[:-1], share, color=colour, linewidth=1.6, label=f"K = {steps}")
+        right.plot(std[:-1], share[:-1], color=colour, linewidth=1.6)
+    left.set(xlabel="time t of the step (1 noise, 0 data)", ylabel="share kept", ylim=(0, 1.03))
+    left.invert_xaxis()
+    left.legend(loc="lower left")
+    right.set(xlabel="std of the step's noise", xscale="log")
+    right.invert_xaxis()
+    alt = "The share kept stays near one until the last tenth of the path, where the noise is small, and falls there."
+    return figures.describe(figure, alt)
 
 
 def _band(axes: Axes, places: Sequence[Number], rows: Sequence[Sequence[float]], colour: str, label: str) -> None:

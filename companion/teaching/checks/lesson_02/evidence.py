@@ -44,7 +44,7 @@ class Evidence:
     difficulty=3,
     minutes=15,
     equation="Algorithm 3",
-    takeaway="Each step mends much of what the one before broke, so the samples look right. The steps themselves cannot hide: exact ones leave standard normal residuals, given the past.",
+    takeaway="Samples carry what is left of the error, somewhere; the steps carry all of it. Exact ones leave standard normal residuals, given the past, whatever the data.",
 )
 def evidence(answer: object) -> Evidence:
     parts = read_parts(answer, ("p_value", "wrong"))
