@@ -1,0 +1,46 @@
+"""Answers to the exercises of every lesson: wrong ones get the hint that fits, other right ones pass.
+
+A lesson's answers are the lists WRONG, of (exercise, mistake, answer, failed property), and RIGHT, of (exercise,
+answer), of its module `test_lesson_NN.py`.
+"""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from companion.teaching.checks import check, exercises
+
+LESSONS = sorted(path.stem for path in Path(__file__).parent.glob("test_lesson_*.py"))
+ANSWERS = [importlib.import_module(name) for name in LESSONS]
+WRONG = [row for lesson in ANSWERS for row in lesson.WRONG]
+RIGHT = [row for lesson in ANSWERS for row in lesson.RIGHT]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mistake", "answer", "failed"), WRONG, ids=[f"{row[0]} {row[1]}" for row in WRONG]
+)
+def test_a_wrong_answer_gets_the_hint_that_fits(exercise, mistake, answer, failed):
+    verdict = check(exercise, answer)
+    assert (verdict.status, verdict.failed) == ("not yet", failed), verdict
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"), RIGHT, ids=[f"{name} {place}" for place, (name, _) in enumerate(RIGHT)]
+)
+def test_another_way_to_be_right_passes(exercise, answer):
+    verdict = check(exercise, answer)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(
+    "exercise", [one for name in LESSONS for one in exercises(name[-2:])], ids=lambda exercise: exercise.id
+)
+def test_every_property_catches_somebody(exercise):
+    caught = {failed for name, _, _, failed in WRONG if name == exercise.id}
+    assert caught >= {prop.name for prop in exercise.properties}
+    assert len([row for row in WRONG if row[0] == exercise.id]) >= 3
+
+
+def test_every_exercise_belongs_to_a_lesson_whose_answers_are_here():
+    assert {one.lesson for one in exercises()} == {name[-2:] for name in LESSONS}
