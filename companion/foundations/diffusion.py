@@ -20,7 +20,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from companion.foundations.validation import Number, require, require_count, require_floating, require_in, require_like
+from companion.foundations.validation import (
+    Number,
+    require,
+    require_callable,
+    require_count,
+    require_floating,
+    require_in,
+    require_like,
+)
 
 Time: TypeAlias = float | int | Float[Tensor, ""] | Float[Tensor, " n"]
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -184,7 +192,7 @@ def sample(
         ValueError: times do not fall or leave [0, 1]; churn outside [0, 1]. Raised at the call, before
             the first state. While it walks: the denoiser's answer has not the shape of `x`.
     """
-    require(callable(denoiser), "denoiser", f"a {type(denoiser).__name__}", "a callable (x, t) -> x0", TypeError)
+    require_callable("denoiser", denoiser, "a callable (x, t) -> x0")
     require_floating("x", x)
     require_in("churn", churn, "[0, 1]", CHURN)
     times = as_times(times)

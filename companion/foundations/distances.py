@@ -17,7 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from companion.foundations.validation import Number, require, require_count, require_in, require_same_event
+from companion.foundations.validation import (
+    Number,
+    require,
+    require_callable,
+    require_count,
+    require_in,
+    require_same_event,
+)
 
 Kernel: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -90,7 +97,7 @@ def mmd2(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kernel: Ker
         TypeError: not floating tensors of one dtype, or `kernel` cannot be called.
         ValueError: shapes disagree, fewer than two points, or `kernel` gives no (n, m) matrix.
     """
-    require(callable(kernel), "kernel", f"a {type(kernel).__name__}", "a callable (a, b) -> (n, m)", TypeError)
+    require_callable("kernel", kernel, "a callable (a, b) -> (n, m)")
     return _contrast(x, y, kernel)
 
 
@@ -114,7 +121,7 @@ def noise_floor(
 
     `draw` returns a fresh cloud at each call.
     """
-    require(callable(draw), "draw", f"a {type(draw).__name__}", "a callable that returns a cloud", TypeError)
+    require_callable("draw", draw, "a callable that returns a cloud")
     require_count("repeats", repeats, 2)
     return torch.stack([distance(draw(), draw()) for _ in range(repeats)]).std()
 

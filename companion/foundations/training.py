@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from companion.foundations.validation import Number, require, require_count, require_in
+from companion.foundations.validation import Number, require, require_callable, require_count, require_in
 
 
 @runtime_checkable
@@ -101,7 +101,7 @@ def train(
     require_in("learning_rate", learning_rate, "(0, inf)")
     require_in("average_decay", average_decay, "[0, 1)")
     require(isinstance(model, nn.Module), "model", f"a {type(model).__name__}", "a torch.nn.Module", TypeError)
-    require(callable(loss), "loss", f"a {type(loss).__name__}", "a callable (model) -> scalar", TypeError)
+    require_callable("loss", loss, "a callable (model) -> scalar")
     saved = resume is None or (isinstance(resume, dict) and resume.keys() >= RESUMABLE)
     require(saved, "resume", f"a {type(resume).__name__} without all it needs", "a TrainingState.state_dict()")
     if resume:

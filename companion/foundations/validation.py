@@ -43,6 +43,18 @@ def require_floating(argument: str, value: object) -> None:
     )
 
 
+def require_callable(argument: str, value: object, allowed: str) -> None:
+    """Raise TypeError unless `value` can be called; `allowed` says how, "a callable (x, t) -> x0"."""
+    require(callable(value), argument, f"a {type(value).__name__}", allowed, TypeError)
+
+
+def require_batch(argument: str, value: object) -> None:
+    """Raise unless `value` is a floating tensor (n, d) or (n, *event) with at least one row."""
+    require_floating(argument, value)
+    batch = value.ndim >= 2 and len(value) > 0
+    require(batch, argument, f"of shape {tuple(value.shape)}", "of shape (n, d) or (n, *event), n >= 1")
+
+
 def require_same_event(first: str, x: torch.Tensor, second: str, y: torch.Tensor) -> None:
     """Raise unless `x` (n, *event) and `y` (m, *event) are floating and agree in everything but the batch axis."""
     require_floating(first, x)

@@ -31,7 +31,14 @@ from torch import Tensor, nn
 from companion.foundations.diffusion import Time, add_noise, as_time, sample
 from companion.foundations.distances import pairwise_power
 from companion.foundations.training import Data, TrainingState, draw_batch, train
-from companion.foundations.validation import Number, require, require_count, require_floating, require_in
+from companion.foundations.validation import (
+    Number,
+    require,
+    require_callable,
+    require_count,
+    require_floating,
+    require_in,
+)
 
 
 def energy_score_loss(
@@ -246,7 +253,7 @@ def sample_distributional(
 
     Args and errors as `diffusion.sample`; `model` is a callable (x, t, generator) -> (n, *event).
     """
-    require(callable(model), "model", f"a {type(model).__name__}", "a callable (x, t, generator) -> x0", TypeError)
+    require_callable("model", model, "a callable (x, t, generator) -> x0")
 
     def draw(x: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():

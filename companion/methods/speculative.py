@@ -31,6 +31,8 @@ from companion.foundations.diffusion import Denoiser, as_times, bridge_weights, 
 from companion.foundations.validation import (
     Number,
     require,
+    require_batch,
+    require_callable,
     require_count,
     require_floating,
     require_in,
@@ -313,16 +315,15 @@ def speculate(
     more than rounds. The host waits for the device once for each state, to learn how far the chains came. Arguments
     and errors as `speculative_sample`; bad input is refused at the call.
     """
-    require(callable(denoiser), "denoiser", f"a {type(denoiser).__name__}", "a callable (x, t) -> x0", TypeError)
+    require_callable("denoiser", denoiser, "a callable (x, t) -> x0")
     usable = draft is None or callable(draft)
     require(usable, "draft", f"a {type(draft).__name__}", "None or a callable (x, t) -> x0", TypeError)
-    require_floating("x", x)
-    require(x.ndim >= 2 and len(x) > 0, "x", f"of shape {tuple(x.shape)}", "of shape (n, d) or (n, *event), n >= 1")
+    require_batch("x", x)
     require_count("window", window, 1)
     meaning = ": without fresh noise (0) a step is a point, and two points that differ cannot be coupled"
     require_in("churn", churn, "(0, 1]", meaning)
     require(freeze in ("prediction", "drift"), "freeze", repr(freeze), "'prediction' or 'drift'")
-    require(callable(coupling), "coupling", f"a {type(coupling).__name__}", "called as reflection_coupling", TypeError)
+    require_callable("coupling", coupling, "called as reflection_coupling")
     sampler = _Sampler(denoiser, as_times(times).double(), x, window, churn, draft, generator, freeze, coupling)
     return sampler.walk(x, keep_path)
 
@@ -370,9 +371,8 @@ class _Sampler:
         longest = int(lengths.max()) if len(drafting) else 0
 
         ahead = torch.arange(longest + 1)[:, None]
-        wanted = (ahead <= lengths) & (
-            start + ahead < self.steps
-        )  # the end of the window, too: it may be where we go on
+        # the end of the window is wanted, too: it may be where the chain goes on
+        wanted = (ahead <= lengths) & (start + ahead < self.steps)
         wanted[0] = ~known_here
         rows = wanted.flatten().nonzero()[:, 0]
         steps = (start + ahead[:-1]).clamp(max=self.steps - 1)
@@ -514,10 +514,10 @@ def aimed_residuals(
 ) -> Float[Tensor, "steps n"]:
     """The part of every step's noise that points where the target's answer has just moved.
 
-    That direction is known before the step is taken, so for an exact sampler this is standard normal, too (and 0 where
-    the answer has not moved at all). It is also
-    where a sampler that leans on an older answer goes wrong: one number for each step in place of d,
-    and a test that finds a small error with far fewer chains than `transition_residuals`.
+    That direction is known before the step is taken, so for an exact sampler this is standard normal, too (and 0
+    where the answer has not moved at all). It is also where a sampler that leans on an older answer goes wrong: one
+    number for each step in place of d, and a test that finds a small error with far fewer chains than
+    `transition_residuals`.
 
     Returns (steps - 1, n): the first step has no older answer. Args and errors as `transition_residuals`.
     """

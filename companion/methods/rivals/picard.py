@@ -21,7 +21,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from companion.foundations.diffusion import Denoiser, as_times, bridge_weights, expand_time
-from companion.foundations.validation import Number, require, require_count, require_floating, require_in, require_like
+from companion.foundations.validation import (
+    Number,
+    require_batch,
+    require_callable,
+    require_count,
+    require_in,
+    require_like,
+)
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,8 @@ def sample_picard(
         TypeError: `x` is not a floating tensor, `times` is no row, `denoiser` cannot be called.
         ValueError: window below 1, a negative tolerance, churn outside (0, 1], or times do not fall.
     """
-    require(callable(denoiser), "denoiser", f"a {type(denoiser).__name__}", "a callable (x, t) -> x0", TypeError)
-    require_floating("x", x)
-    require(x.ndim >= 2 and len(x) > 0, "x", f"of shape {tuple(x.shape)}", "of shape (n, d) or (n, *event), n >= 1")
+    require_callable("denoiser", denoiser, "a callable (x, t) -> x0")
+    require_batch("x", x)
     require_count("window", window, 1)
     require_in("tolerance", tolerance, "[0, inf)")
     require_in("churn", churn, "(0, 1]")

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 import traitlets
 
+from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.validation import Number, require, require_count
 
 FRONT = Path(__file__).parent / "front"
+MOST_BYTES = 700_000  # of one widget: a page carries several
 SCRIPTS = ("interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "render.js")
 
 
@@ -146,6 +148,13 @@ def as_points(cloud: torch.Tensor, argument: str) -> torch.Tensor:
     require(torch.is_tensor(cloud), argument, f"a {type(cloud).__name__}", "a torch.Tensor", TypeError)
     require(cloud.shape[-1:] == (2,), argument, f"of shape {tuple(cloud.shape)}", "points in the plane, (..., 2)")
     return cloud.detach().to("cpu", torch.float32)
+
+
+def plane_mixture(law: object) -> dict[str, list]:
+    """A mixture's means, stds and weights for the front end; raise unless it is one in the plane."""
+    require(isinstance(law, GaussianMixture), "law", f"a {type(law).__name__}", "a GaussianMixture", TypeError)
+    require(law.means.shape[1] == 2, "law", f"in {law.means.shape[1]} dimensions", "in the plane")
+    return {name: getattr(law, name).double().tolist() for name in ("means", "stds", "weights")}
 
 
 def float_bytes(values: torch.Tensor) -> bytes:

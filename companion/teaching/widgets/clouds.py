@@ -7,10 +7,9 @@ import traitlets
 from torch import Tensor
 
 from companion.foundations.validation import Number, require
-from companion.teaching.widgets.base import Widget, as_points
+from companion.teaching.widgets.base import MOST_BYTES, Widget, as_points
 
 COLOURS = ("learned", "rival", "third", "soft")
-MOST_BYTES = 700_000
 
 
 class Particles(Widget):

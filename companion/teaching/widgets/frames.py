@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from companion.foundations.validation import Number, require
-from companion.teaching.widgets.base import Choice, Slider, Widget
+from companion.teaching.widgets.base import MOST_BYTES, Choice, Slider, Widget
 
 MOST_FRAMES = 40
-MOST_BYTES = 700_000
 DOTS_PER_INCH = 110
 STORE_ALL = "COMPANION_FRAMES"  # set to "all" where nobody will be there to ask for the missing frames
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.networks import TimeMLP
 from companion.foundations.validation import Number, require, require_count
-from companion.teaching.widgets.base import Widget, as_points, float_bytes
+from companion.teaching.widgets.base import Widget, as_points, float_bytes, plane_mixture
 
 COLOURS = ("rival", "learned", "third")
 
@@ -111,9 +111,8 @@ def live_posterior(
     Raises:
         TypeError, ValueError: as `live_sampler`.
     """
-    require(law.means.shape[1] == 2, "law", f"in {law.means.shape[1]} dimensions", "in the plane")
+    mixture = plane_mixture(law)
     networks = [_network(distributional, "distributional"), _network(standard, "standard")]
-    mixture = {name: getattr(law, name).double().tolist() for name in ("means", "stds", "weights")}
     return LivePosterior(
         kind="posterior", title=title, alt=alt, note=note, networks=networks, law=mixture,
         reference=float_bytes(as_points(data, "data")), points=points, limit=float(limit), at=list(at), t=float(t),

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.validation import Number, require, require_count, require_in
-from companion.teaching.widgets.base import Widget, as_points, float_bytes
+from companion.teaching.widgets.base import MOST_BYTES, Widget, as_points, float_bytes, plane_mixture
 
-MOST_BYTES = 700_000
 MOST_SHOWN = 400  # drafts of the coupling: more would hide the two densities
 
 
@@ -107,8 +106,7 @@ def live_speculation(
             more than 0.7 MB of data, or an empty title or alt.
     """
     _require_words(title, alt)
-    require(isinstance(law, GaussianMixture), "law", f"a {type(law).__name__}", "a GaussianMixture", TypeError)
-    require(law.means.shape[1] == 2, "law", f"in {law.means.shape[1]} dimensions", "in the plane")
+    mixture = plane_mixture(law)
     for argument, choices, least in (("step_choices", step_choices, 2), ("windows", windows, 1)):
         for choice in choices:
             require_count(f"each of {argument}", choice, least)
@@ -118,7 +116,6 @@ def live_speculation(
     require_in("limit", limit, "(0, inf)")
     reference = float_bytes(as_points(data, "data"))
     require(len(reference) <= MOST_BYTES, "data", f"{len(reference)} bytes", f"at most {MOST_BYTES}: fewer points")
-    mixture = {name: getattr(law, name).double().tolist() for name in ("means", "stds", "weights")}
     return LiveSpeculation(
         kind="speculation", title=title, alt=alt, note=note, law=mixture, reference=reference,
         step_choices=list(step_choices), steps_index=step_choices.index(steps),
