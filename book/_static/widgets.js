@@ -30,6 +30,7 @@
     const rows = Math.ceil(controls.length / Math.max(1, Math.floor(inner / 190)));
     if (kind === "frames") return 64 + 64 * rows + inner * size[1] / size[0];
     if (kind === "coupling") return inner < 560 ? 630 : 660;
+    if (kind === "guidance") return inner < 560 ? 494 + 1.67 * inner : 317 + 0.63 * inner;
     if (kind === "speculation") return inner < 560 ? 620 + inner : 280 + inner / 2;
     return 150 + Math.min(inner, 420);
   }

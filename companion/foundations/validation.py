@@ -83,3 +83,19 @@ def require_count(argument: str, value: object, least: int) -> None:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(whole, argument, repr(value), "a whole number", TypeError)
     require(bool(value >= least), argument, value, f"at least {least}")
+
+
+def require_labels(argument: str, value: object, n: int | None = None, classes: int | None = None) -> None:
+    """Raise unless `value` is a tensor of whole numbers, (n,) or one row of any length, each below `classes`.
+
+    The values are read on a CPU only: on a GPU that would wait for the queue.
+    """
+    whole = isinstance(value, torch.Tensor) and not (value.is_floating_point() or value.dtype == torch.bool)
+    came = f"a tensor of {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+    require(whole, argument, came, "a tensor of whole numbers", TypeError)
+    fits = value.ndim == 1 if n is None else value.shape == (n,)
+    wanted = "one row" if n is None else f"({n},), one label for each row"
+    require(fits, argument, f"of shape {tuple(value.shape)}", wanted if n is None else f"of shape {wanted}")
+    if classes is not None and value.device.type == "cpu":
+        inside = bool(((value >= 0) & (value < classes)).all())
+        require(inside, argument, "outside in some row", f"from 0 to {classes - 1}")

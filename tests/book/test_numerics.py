@@ -7,9 +7,11 @@ import torch
 from scipy import stats
 
 from companion.data import toy
+from companion.foundations.conditional import ConditionalDenoiser
 from companion.foundations.diffusion import bridge, time_grid
 from companion.foundations.distances import energy_distance
 from companion.foundations.networks import TimeMLP, time_features
+from companion.methods.guidance import GuidanceWeights, sample_guided
 from companion.methods.speculative import (
     acceptance_probability,
     aimed_residuals,
@@ -19,7 +21,7 @@ from companion.methods.speculative import (
 )
 from companion.teaching import begin
 from companion.teaching.lessons import distributional_diffusion as lesson
-from companion.teaching.widgets import live_posterior, live_sampler, live_speculation
+from companion.teaching.widgets import live_guidance, live_posterior, live_sampler, live_speculation
 from companion.teaching.widgets.base import float_bytes, front_end
 
 N = 64
@@ -269,3 +271,120 @@ def test_every_step_in_the_browser_is_a_draw_of_the_slow_samplers(front, residua
     right, wrong = p_value("right"), p_value("keepAll")
     assert right > 0.01
     assert wrong < 1e-4
+
+
+# --- guidance ---------------------------------------------------------------------------------------------------------
+
+
+CLASSES = 4
+LABELS = torch.arange(N) % CLASSES
+
+
+def guided(output="softplus"):
+    """A base whose classes differ, weights that do, and both as they travel: sizes and lists of numbers."""
+    torch.manual_seed(0)
+    model, weights = ConditionalDenoiser(TimeMLP(2, 8, depth=2), CLASSES), GuidanceWeights(CLASSES, output=output)
+    with torch.no_grad():
+        model.embedding.weight.mul_(2)
+        for layer in list(weights.net)[::2]:  # as it starts, the weight hardly depends on class and times
+            layer.weight.mul_(5)
+        weights.net[-1].bias.fill_(-0.5)
+    data, labels = torch.zeros(2 * N, 2), LABELS.repeat(2)
+    (base,) = live_guidance({"it": (model, weights)}, data, labels, title="t", alt="a", points=N).networks
+    numbers = [base["weights"], base["embeddings"], base["learned"].pop("weights")]
+    numbers = [torch.frombuffer(bytearray(part), dtype=torch.float32).tolist() for part in numbers]
+    sent = {key: base[key] for key in ("sizes", "noise", "waves", "learned")}
+    return model.requires_grad_(False), weights.requires_grad_(False), (sent, *numbers)
+
+
+GUIDED = """
+const [spec, network, embeddings, perceptron, ...rest] = values;
+const model = f.makeConditional(spec, floats(network), floats(embeddings));
+const learned = f.makeWeights(spec.learned, floats(perceptron));
+"""
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("t", [0.05, 0.5, 1.0])
+def test_a_base_agrees_with_and_without_its_class(front, t, told):
+    model, _, sent = guided()
+    x = 1.5 * torch.randn(N, 2, generator=torch.Generator().manual_seed(1))
+    expected = model.conditional(x, t, LABELS) if told else model.unconditional(x, t)
+    got = front(
+        GUIDED + "const [x, t, labels] = rest; return Array.from(f.expectClean(model, floats(x), t, labels, floats(x)));",
+        *sent, x.flatten().tolist(), t, LABELS.tolist() if told else None,
+    )  # fmt: skip
+    torch.testing.assert_close(torch.tensor(got).view(N, 2), expected, atol=1e-5, rtol=1e-5)
+    apart = model.conditional(x, t, LABELS) - model.unconditional(x, t)
+    assert apart.abs().max() > 0.1 * t, "the class matters here"
+
+
+@pytest.mark.parametrize("output", ["softplus", "relu"])
+def test_the_learned_weight_agrees(front, output):
+    _, weights, sent = guided(output)
+    generator = torch.Generator().manual_seed(2)
+    first, second = torch.rand(2, 200, generator=generator)
+    s, t, labels = torch.minimum(first, second), torch.maximum(first, second), torch.arange(200) % CLASSES
+    expected = weights(labels, s, t)
+    got = front(
+        GUIDED + "const [labels, s, t] = rest; return labels.map((c, i) => f.learnedWeight(learned, c, s[i], t[i]));",
+        *sent, labels.tolist(), s.tolist(), t.tolist(),
+    )  # fmt: skip
+    torch.testing.assert_close(torch.tensor(got), expected, atol=1e-5, rtol=1e-5)
+    assert expected.std() > 0.1, "it depends on class and times"
+    assert (expected - weights(labels, t, s)).abs().max() > 0.01, "s and t are not to be swapped"
+    assert output == "softplus" or 20 < (expected == 0).sum() < 180, "both sides of the relu are tried"
+
+
+WALK = (
+    GUIDED
+    + """
+const [start, labels, steps, fixed] = rest;
+const x = floats(start), work = [floats(start), floats(start)];
+const weightAt = (label, s, t) => fixed ? f.intervalWeight(fixed, t) : f.learnedWeight(learned, label, s, t);
+for (let done = 0; done < steps; done++) {
+  const t = (steps - done) / steps, s = (steps - done - 1) / steps;
+  f.guidedStep(model, x, labels, [0, 1, 2, 3].map((label) => weightAt(label, s, t)), t, s, work);
+}
+return Array.from(x);
+"""
+)
+FIXED = {
+    "constant": (0.8, {"weight": 0.8, "low": 0, "high": 1}),
+    "unguided": (0, {"weight": 0, "low": 0, "high": 1}),
+    "interval": ((1.5, 0.22, 0.78), {"weight": 1.5, "low": 0.22, "high": 0.78}),
+    "interval with its ends on the grid": ((1.5, 0.2, 0.75), {"weight": 1.5, "low": 0.2, "high": 0.75}),
+}
+
+
+def walk(front, sent, start, steps, fixed=None):
+    got = front(WALK, *sent, start.flatten().tolist(), LABELS.tolist(), steps, fixed)
+    return torch.tensor(got).view(N, 2)
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize("schedule", [*FIXED, "learned"])
+def test_guided_samples_of_the_browser_are_those_of_torch(front, schedule, steps):
+    model, weights, sent = guided()
+    start = torch.randn(N, 2, generator=torch.Generator().manual_seed(3))
+    weight, fixed = FIXED.get(schedule, (weights, None))
+    walked = sample_guided(model.conditional, model.unconditional, weight, LABELS, start, time_grid(steps))
+    got = walk(front, sent, start, steps, fixed)
+    torch.testing.assert_close(got, list(walked)[-1], atol=1e-5, rtol=1e-5)
+    if schedule != "unguided":
+        unguided = walk(front, sent, start, steps, FIXED["unguided"][1])
+        assert (got - unguided).abs().max() > 0.01, "guidance moves the points by far more than the tolerance"
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20, 40, 100])
+def test_an_interval_of_the_sliders_holds_its_own_ends(front, steps):
+    """Times of the page are k / steps, each the number nearest to what a slider says: 0.3 is not 1 - 14 / 20."""
+    inside = front(
+        """const [steps] = values;
+        return Array.from({ length: steps }, (_, k) => (k + 1) / steps).map((t) => {
+          const end = Number(t.toFixed(3));
+          return f.intervalWeight({ weight: 1, low: end, high: 2 }, t) + f.intervalWeight({ weight: 1, low: 0, high: end }, t);
+        });""",
+        steps,
+    )
+    assert inside == [2] * steps

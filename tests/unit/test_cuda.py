@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
+from companion.data.labelled import four_classes, long_tailed
 from companion.data.toy import eight_gaussians
+from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
 from companion.foundations.distances import energy_distance, mmd2, rational_quadratic, rbf
 from companion.foundations.networks import TimeMLP, UNet
@@ -15,6 +17,16 @@ from companion.methods.distributional import (
     energy_score_loss,
     sample_distributional,
     train_distributional,
+)
+from companion.methods.guidance import (
+    GuidanceWeights,
+    draw_times,
+    guide,
+    guided_step,
+    learn_guidance,
+    reward_loss,
+    sample_guided,
+    self_consistency_loss,
 )
 from companion.methods.rivals.picard import sample_picard
 from companion.methods.speculative import (
@@ -259,3 +271,142 @@ def test_picard_iteration_stays_on_the_device_and_converges_to_the_slow_path(tol
     assert slow.rounds.tolist() == [20] * 100
     if tolerance == 0:
         torch.testing.assert_close(found.sample, slow.sample)
+
+
+LABELS = torch.arange(60) % 4
+
+
+def denoiser_of_classes(images: bool = False) -> ConditionalDenoiser:
+    torch.manual_seed(0)
+    network = UNet(1, noise_channels=4, width=8) if images else TimeMLP(2, 4, width=16, depth=1)
+    return ConditionalDenoiser(network, 4, embedding=4)
+
+
+def test_exact_answers_of_labelled_mixtures():
+    law, x, t = four_classes(), torch.randn(60, 2, generator=seeded()), torch.linspace(0, 1, 60)
+    there = law.to(GPU)
+    assert there.classes.device.type == there.class_weights.device.type == GPU
+    assert_same(there.conditional(x.to(GPU), t.to(GPU), LABELS.to(GPU)), law.conditional(x, t, LABELS))
+    assert_same(there.unconditional(x.to(GPU), 0.5), law.unconditional(x, 0.5))
+    assert_same(there.class_log_probs(x.to(GPU), 0.5).exp(), law.class_log_probs(x, 0.5).exp())
+    assert_same(there.given(2).denoise(x.to(GPU), 0.5), law.given(2).denoise(x, 0.5))
+
+
+def test_labelled_points_are_drawn_on_the_device_and_repeat_with_their_generator():
+    law = four_classes(separation=10).to(GPU)
+    points, labels = law.sample_labelled(2000, seeded(0, GPU))
+    assert points.device.type == labels.device.type == GPU
+    assert torch.equal(points, law.sample_labelled(2000, seeded(0, GPU))[0])
+    assert torch.equal(law.class_log_probs(points).argmax(1), labels)
+    kept = long_tailed(labels, 0.5, seeded(0, GPU))
+    assert kept.device.type == GPU
+    assert torch.bincount(labels[kept]).diff().max() < 0
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["points", "images"])
+def test_denoisers_of_classes(images):
+    model, there = denoiser_of_classes(images), denoiser_of_classes(images).to(GPU)
+    x, t = torch.randn(60, *((1, 8, 8) if images else (2,)), generator=seeded()), torch.linspace(0, 1, 60)
+    assert_same(
+        there.conditional(x.to(GPU), t.to(GPU), LABELS.to(GPU)).detach(), model.conditional(x, t, LABELS).detach()
+    )
+    assert_same(there.unconditional(x.to(GPU), 0.5).detach(), model.unconditional(x, 0.5).detach())
+    there.forget_classes()
+    assert torch.equal(there.conditional(x.to(GPU), 0.5, LABELS.to(GPU)), there.unconditional(x.to(GPU), 0.5))
+    loss = velocity_loss(there, x.to(GPU), LABELS.to(GPU), generator=seeded(0, GPU))
+    loss.backward()
+    assert loss.device.type == GPU
+    assert loss.isfinite()
+
+
+def test_guided_predictions_and_steps():
+    law, x, weight = four_classes(), torch.randn(60, 2, generator=seeded()), torch.rand(60, generator=seeded(1))
+    there, points, labels = law.to(GPU), x.to(GPU), LABELS.to(GPU)
+    for one in (0.7, torch.tensor(0.7), weight):
+        on_gpu = guide(points, -points, one.to(GPU) if torch.is_tensor(one) else one)
+        assert_same(on_gpu, guide(x, -x, one))
+    s, t = torch.full((60,), 0.3), torch.full((60,), 0.6)
+    on_cpu = guided_step(law.conditional, law.unconditional, weight, x, LABELS, s, t)
+    for times in ((s.to(GPU), t.to(GPU)), (0.3, 0.6)):
+        assert_same(guided_step(there.conditional, there.unconditional, weight.to(GPU), points, labels, *times), on_cpu)
+
+
+def test_learned_weights_and_their_gradient():
+    torch.manual_seed(0)
+    weights = GuidanceWeights(4)
+    there, (s, t) = copy.deepcopy(weights).to(GPU), draw_times(60, 0.1, 0.005, torch.ones(1), seeded())
+    assert_same(there(LABELS.to(GPU), s.to(GPU), t.to(GPU)).detach(), weights(LABELS, s, t).detach())
+    assert_same(there(LABELS.to(GPU), 0.2, torch.tensor(0.6)).detach(), weights(LABELS, 0.2, 0.6).detach())
+    for module, where in ((weights, "cpu"), (there, GPU)):
+        module(LABELS.to(where), s.to(where), t.to(where)).sum().backward()
+    for ours, theirs in zip(there.parameters(), weights.parameters(), strict=True):
+        assert_same(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("churn", [0.0, 0.5])
+def test_losses_of_guidance_draw_on_the_device_and_repeat_with_their_generator(churn):
+    """Noises differ between devices, so means over many points are compared; at weight 0 the law of both is one."""
+    law, n = four_classes(), 20_000
+    labels = torch.arange(n) % 4
+    x0, (s, t) = law.sample_given(labels, seeded()), draw_times(n, 0.1, 0.005, torch.ones(1), seeded(1))
+    values = {}
+    for where in ("cpu", GPU):
+        there, batch = law.to(where), [part.to(where) for part in (x0, labels, s, t)]
+        model, schedule = (there.conditional, there.unconditional), lambda labels, s, t: 0.3 + 0.2 * s
+        losses = [
+            self_consistency_loss(*model, schedule, *batch, generator=seeded(2, where), churn=churn),
+            reward_loss(*model, schedule, lambda x, c: x[:, 0].tanh(), *batch, seeded(2, where), churn=churn),
+        ]
+        assert {loss.device.type for loss in losses} == {where}
+        again = self_consistency_loss(*model, schedule, *batch, generator=seeded(2, where), churn=churn)
+        torch.testing.assert_close(again, losses[0])
+        values[where] = torch.stack(losses).cpu()
+    torch.testing.assert_close(values["cpu"], values[GPU], rtol=0, atol=0.03)
+
+
+def test_guidance_is_learned_on_the_device_and_resumes_bit_for_bit():
+    law = four_classes().to(GPU)
+    data, labels = law.sample_labelled(200, seeded(0, GPU))
+
+    def run(seed, resume=None):
+        torch.manual_seed(0)
+        options = {"reward": lambda x0, labels: x0[:, 0].tanh(), "reward_weight": 0.01, "batch_size": 16}
+        return learn_guidance(
+            law.conditional, law.unconditional, data, labels, 6, generator=seeded(seed, GPU), resume=resume, **options
+        )
+
+    states = [(state.loss, state.state_dict(), state.model) for state in run(0)]
+    assert {parameter.device.type for parameter in states[-1][2].parameters()} == {GPU}
+    rest = [state.loss for state in run(5, states[2][1])]
+    assert torch.equal(torch.stack(rest), torch.stack([loss for loss, *_ in states[3:]]))
+
+
+@pytest.mark.parametrize("on", ["cpu", GPU])
+@pytest.mark.parametrize("weight", [0, 0.5, (0.5, 0.2, 0.8), "learned"], ids=str)
+def test_guided_walks_stay_on_the_device_wherever_their_times_are(weight, on):
+    law, x = four_classes(), torch.randn(60, 2, generator=seeded())
+    there, grid = law.to(GPU), time_grid(10).to(on)
+    torch.manual_seed(0)
+    on_cpu = GuidanceWeights(4) if weight == "learned" else weight
+    on_gpu = copy.deepcopy(on_cpu).to(GPU) if weight == "learned" else weight
+
+    def walk(churn=0.0):
+        points = x.to(GPU)
+        labels, generator = LABELS.to(GPU), seeded(1, GPU)
+        return list(
+            sample_guided(there.conditional, there.unconditional, on_gpu, labels, points, grid, churn, generator)
+        )
+
+    expected = sample_guided(law.conditional, law.unconditional, on_cpu, LABELS, x, time_grid(10))
+    for state, other in zip(walk(), expected, strict=True):
+        assert_same(state, other)
+        assert not state.requires_grad
+    assert torch.equal(walk(0.7)[-1], walk(0.7)[-1])
+
+
+def test_images_walk_guided_on_the_device():
+    model = denoiser_of_classes(images=True).to(GPU).eval()
+    x, weights = torch.randn(8, 1, 8, 8, generator=seeded()).to(GPU), GuidanceWeights(4).to(GPU)
+    for state in sample_guided(model.conditional, model.unconditional, weights, LABELS[:8].to(GPU), x, time_grid(4)):
+        assert state.device.type == GPU
+        assert bool(state.isfinite().all())

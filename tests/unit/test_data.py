@@ -6,13 +6,14 @@ import pytest_socket
 import torch
 
 from companion.data import images, toy
+from companion.data.labelled import LONG_TAIL, four_classes, long_tailed
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-LAWS = [toy.eight_gaussians(), toy.two_gaussians(), toy.Checkerboard(), toy.TwoMoons()]
+LAWS = [toy.eight_gaussians(), toy.two_gaussians(), toy.Checkerboard(), toy.TwoMoons(), four_classes()]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
@@ -58,6 +59,59 @@ def test_without_noise_the_moons_are_two_half_circles():
     assert x[on_upper & ~on_lower, 1].min() > -1e-5
     assert x[on_lower & ~on_upper, 1].max() < 0.5 + 1e-5
     assert on_upper.float().mean().item() == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("separation", [1.0, 0.6, 3])
+def test_four_classes_lie_on_a_circle_their_two_gaussians_side_by_side_along_it(separation):
+    law = four_classes(separation, std=0.3)
+    assert law.num_classes == 4
+    assert law.stds.tolist() == pytest.approx([0.3] * 8)
+    for label, outwards in enumerate([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]):
+        own, outwards = law.given(label), torch.tensor(outwards)
+        assert own.weights.tolist() == pytest.approx([0.5, 0.5])
+        torch.testing.assert_close(own.means.mean(0), 1.2 * separation * outwards)
+        apart = own.means[1] - own.means[0]
+        assert apart.norm().item() == pytest.approx(1.2 * separation)
+        assert (apart @ outwards).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_classes_are_as_frequent_as_asked_and_equally_when_not():
+    torch.testing.assert_close(four_classes().class_weights, torch.full((4,), 0.25))
+    torch.testing.assert_close(four_classes(frequencies=(1, 2, 3, 4)).class_weights, torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    law = four_classes(frequencies=LONG_TAIL)
+    assert sum(LONG_TAIL) == pytest.approx(1)
+    assert law.class_weights.tolist() == pytest.approx(LONG_TAIL)
+    for label in range(4):
+        torch.testing.assert_close(law.given(label).means, four_classes().given(label).means)
+
+
+@pytest.mark.parametrize("ratio", [0.6, 0.1, 1, 1.0])
+def test_a_long_tail_keeps_a_share_of_each_class_that_falls_from_class_to_class(ratio):
+    labels = torch.arange(400) % 4
+    kept = long_tailed(labels, ratio, seeded())
+    assert len(kept.unique()) == len(kept)
+    counts = torch.bincount(labels[kept], minlength=4).tolist()
+    assert counts == [max(1, round(100 * ratio**label)) for label in range(4)]
+    assert counts[0] == 100
+    assert counts[3] >= 1
+
+
+def test_which_rows_are_kept_is_drawn():
+    labels, before = torch.arange(400) % 4, torch.get_rng_state()
+    first, again, other = (long_tailed(labels, 0.5, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert set(first.tolist()) != set(other.tolist())
+    seen = torch.cat([long_tailed(labels, 0.5, seeded(seed)) for seed in range(60)])
+    assert len(seen.unique()) > 395
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(long_tailed(labels.int(), 0.5, seeded()), first)
+
+
+def test_by_default_a_class_is_six_tenths_of_the_one_before_and_one_row_of_it_stays():
+    labels = torch.arange(5000) % 10
+    assert torch.equal(long_tailed(labels, generator=seeded()), long_tailed(labels, 0.6, seeded()))
+    few = torch.arange(30) % 10
+    assert torch.bincount(few[long_tailed(few, 0.1, seeded())]).tolist() == [3] + [1] * 9
 
 
 @pytest.fixture

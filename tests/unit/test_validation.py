@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from companion.foundations.validation import require, require_count, require_floating, require_in, require_like
+from companion.foundations.validation import (
+    require,
+    require_count,
+    require_floating,
+    require_in,
+    require_labels,
+    require_like,
+)
 
 
 def test_a_refusal_names_the_argument_what_came_and_what_is_allowed():
@@ -48,3 +55,23 @@ def test_tensors_are_compared_in_kind_and_shape():
     require_like("x", x, "y", torch.ones(2, 3, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"^x is of shape \(2, 3\), but must be of shape \(3, 2\) like y\.$"):
         require_like("x", x, "y", torch.ones(3, 2))
+
+
+def test_labels_are_a_row_of_whole_numbers_of_any_kind():
+    for dtype in (torch.int64, torch.int32, torch.int8, torch.uint8):
+        require_labels("labels", torch.zeros(3, dtype=dtype), 3)
+    require_labels("labels", torch.tensor([-5, 10**9]), 2)  # their values are not read
+    for value, came in (
+        (torch.zeros(3), "a tensor of torch.float32"),
+        (torch.zeros(3).bool(), "a tensor of torch.bool"),
+        ([0, 1, 2], "a list"),
+        (np.zeros(3, dtype=int), "a ndarray"),
+        (None, "a NoneType"),
+    ):
+        with pytest.raises(TypeError, match=f"^labels is {came}, but must be a tensor of whole numbers\\.$"):
+            require_labels("labels", value, 3)
+    for shape in ((2,), (4,), (3, 1), ()):
+        with pytest.raises(
+            ValueError, match=r"^labels is of shape .*, but must be of shape \(3,\), one label for each"
+        ):
+            require_labels("labels", torch.zeros(shape, dtype=torch.long), 3)

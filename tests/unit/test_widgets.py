@@ -9,14 +9,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from companion.data import toy
+from companion.data.labelled import four_classes
+from companion.foundations.conditional import ConditionalDenoiser
+from companion.foundations.distances import energy_distance
 from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.networks import TimeMLP
 from companion.methods.distributional import DistributionalDenoiser
+from companion.methods.guidance import GuidanceWeights
 from companion.teaching.widgets import (
     Choice,
     Slider,
     explore,
     live_coupling,
+    live_guidance,
     live_posterior,
     live_sampler,
     live_speculation,
@@ -247,3 +252,94 @@ def test_the_speculative_chain_refuses_what_it_cannot_show(words, sentence):
     usual = {"law": toy.eight_gaussians(), "data": torch.zeros(5, 2), "title": "t", "alt": "a"}
     with pytest.raises(ValueError, match=sentence):
         live_speculation(**{**usual, **words})
+
+
+def classified(each=20, classes=4):
+    labels = torch.arange(classes).repeat_interleave(each)
+    return four_classes().sample_given(labels, torch.Generator().manual_seed(0)), labels
+
+
+def base(classes=4, weights=4, **network):
+    model = ConditionalDenoiser(TimeMLP(**{"dim": 2, "noise_dim": 8, "depth": 2} | network), classes)
+    return model, GuidanceWeights(weights)
+
+
+def guidance(models=None, points=40, **words):
+    data, labels = classified()
+    models = {"it": base()} if models is None else models
+    usual = {"models": models, "data": data, "labels": labels, "title": "t", "alt": "a"}
+    return live_guidance(**{**usual, "points": points, **words})
+
+
+def test_guidance_carries_every_base_with_its_own_weights_and_the_data_with_its_classes():
+    pairs = {"short": base(), "long": base()}
+    data, labels = classified()
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
+    widget = guidance(pairs, data=data[order], labels=labels[order], weight=1, interval=(0.3, 0.7), steps=40, points=43)
+    assert (widget.kind, widget.weight, widget.interval, widget.limit) == ("guidance", 1.0, [0.3, 0.7], 3.0)
+    assert widget.step_choices[widget.steps_index] == 40
+    assert widget.points == 40, "equally many of each class"
+    np.testing.assert_array_equal(np.frombuffer(widget.reference, "<f4").reshape(80, 2), data[order].numpy())
+    np.testing.assert_array_equal(np.frombuffer(widget.labels, "u1"), labels[order].numpy())
+    assert [network["name"] for network in widget.networks] == ["short", "long"]
+    for (model, weights), network in zip(pairs.values(), widget.networks, strict=True):
+        assert (network["sizes"], network["noise"], network["classes"]) == ([2 + 13 + 8, 64, 64, 2], 8, 4)
+        assert network["learned"]["sizes"] == [4 + 3 + 3, 32, 32, 1]
+        assert network["learned"]["output"] == "softplus"
+        rows = np.frombuffer(network["embeddings"], "<f4").reshape(5, 8)
+        np.testing.assert_array_equal(rows, model.embedding.weight.detach().numpy())
+        parts = [network["weights"], network["learned"]["weights"]]
+        counts = [sum(number.numel() for number in part.parameters()) for part in (model.network, weights)]
+        assert [len(part) for part in parts] == [4 * count for count in counts]
+    assert guidance({"it": (base()[0], GuidanceWeights(4, output="relu"))}).networks[0]["learned"]["output"] == "relu"
+
+
+def test_the_noise_floor_of_guidance_is_what_fresh_points_of_the_law_would_measure():
+    """The spread of the metric over samples of the law itself, against a cloud as large as the others of a split."""
+    data, labels = classified(each=300)
+    floor = guidance(data=data, labels=labels, points=300).floor
+    law, generator = four_classes(), torch.Generator().manual_seed(7)
+
+    def metric():
+        clouds = ([law.given(label).sample(n, generator) for n in (75, 225)] for label in range(4))
+        return torch.stack([energy_distance(*pair) for pair in clouds]).mean()
+
+    spread = torch.stack([metric() for _ in range(40)]).std().item()
+    assert 0.6 < floor / spread < 1.6
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"models": {}}, "models is empty, but must be at least one base with its learned weights"),
+        ({"models": {"it": base(dim=3)}}, "it is of 3 dimensions, but must be of the plane, dim 2"),
+        ({"models": {"it": base(noise_dim=4)}}, "it is with embeddings of 8, but must be with embeddings of 4"),
+        ({"models": {"it": base(weights=3)}}, "it is of 4 classes, its weights of 3, but must be of as many classes"),
+        ({"models": {"a": base(), "b": base(3, 3)}}, r"models is of \[4, 3\] classes, but must be all of the same"),
+        ({"models": {"it": base(5, 5)}}, "models is of 5 classes, but must be of at most 4 classes"),
+        ({"data": torch.zeros(80, 3)}, r"data is of shape \(80, 3\), but must be points in the plane"),
+        ({"data": torch.zeros(2, 40, 2)}, r"data is of shape \(2, 40, 2\), but must be points in the plane, \(m, 2\)"),
+        ({"labels": torch.zeros(79).long()}, r"labels is of shape \(79,\), but must be of shape \(80,\)"),
+        ({"labels": torch.arange(80) % 5}, "labels is outside in some row, but must be from 0 to 3"),
+        ({"labels": torch.arange(80) % 3}, "data is 0 points of some class, but must be at least 20 points of each"),
+        ({"points": 44}, "data is 20 points of some class, but must be at least 22 points of each class, twice"),
+        ({"points": 7}, "points is 7, but must be at least 8"),
+        ({"weight": 3.5}, r"weight is 3.5, but must be a number in \[0, 3\]"),
+        ({"interval": (0.6, 0.4)}, r"interval is \(0.6, 0.4\), but must be \(low, high\), rising by at least 0.05"),
+        ({"interval": (0.5, 0.5)}, r"interval is \(0.5, 0.5\), but must be \(low, high\), rising"),
+        ({"interval": (0.5, 1.5)}, r"interval's low or high is 1.5, but must be a number in \[0, 1\]"),
+        ({"interval": (0.5,)}, r"interval is \(0.5,\), but must be \(low, high\)"),
+        ({"steps": 30}, r"steps is 30, but must be one of \(5, 10, 20, 40, 100\)"),
+        ({"step_choices": (0, 20)}, "each of step_choices is 0, but must be at least 1"),
+        ({"limit": 0}, "limit is 0, but must be a number"),
+        (
+            {"models": {str(name): base(width=256) for name in range(4)}},
+            r"models and data is \d+ bytes, but must be at most",
+        ),
+        ({"title": ""}, "title is empty"),
+        ({"alt": " "}, "alt is empty"),
+    ],
+)
+def test_guidance_refuses_what_it_cannot_show(words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        guidance(**words)

@@ -1,5 +1,12 @@
-"""Other ways to few steps, one short file each, with the interface of `foundations.diffusion`.
+"""What the methods are compared with, one short file each, with the interface of `foundations.diffusion`.
 
-`analytic_variance` needs only the standard denoiser; `progressive` and `consistency` distil it (they need a
-trained teacher first); `gan` trains a drawing denoiser, as the scoring rule does, but against a critic.
+Few steps (lesson 01): `analytic_variance` needs only the standard denoiser; `progressive` and `consistency` distil
+it (they need a trained teacher first); `gan` trains a drawing denoiser, as the scoring rule does, but against a critic.
+
+Little waiting (lesson 02): `picard` corrects a stretch of the path at once.
+
+Guidance (lesson 03): `adaptive_guidance` drops a constant weight once both predictions agree; `predictor_corrector`
+follows the powered density with Langevin steps; `classifier_guidance` trains a classifier of noisy points;
+`density_ratio` trains a network that tells data from samples, which `feedback_guidance` asks for the best weight of
+each step, and by which `guidance_resampling` weighs particles that no weight guides.
 """

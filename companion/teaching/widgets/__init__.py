@@ -4,6 +4,7 @@
 - `particles`: clouds of points in motion.
 - `live_sampler`, `live_posterior`: small trained networks that run in the browser.
 - `live_coupling`, `live_speculation`: speculative sampling on exact laws, in the browser.
+- `live_guidance`: guided sampling by three ways to choose the weight, in the browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -12,6 +13,7 @@ page of the book through a host of a few lines.
 from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
 from companion.teaching.widgets.frames import Explore, explore
+from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
 
@@ -19,6 +21,7 @@ __all__ = [
     "Choice",
     "Explore",
     "LiveCoupling",
+    "LiveGuidance",
     "LivePosterior",
     "LiveSampler",
     "LiveSpeculation",
@@ -26,6 +29,7 @@ __all__ = [
     "Slider",
     "explore",
     "live_coupling",
+    "live_guidance",
     "live_posterior",
     "live_sampler",
     "live_speculation",

@@ -15,13 +15,16 @@ from companion.foundations.validation import Number, require, require_count
 
 FRONT = Path(__file__).parent / "front"
 MOST_BYTES = 700_000  # of one widget: a page carries several
-SCRIPTS = ("interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "render.js")
+STYLES = ("style.css", "guidance.css")
+SCRIPTS = (
+    "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "render.js",
+)  # fmt: skip
 
 
 def front_end() -> str:
-    """The one module that renders every widget: the style as a string, then the scripts in order."""
-    style = f"const CSS = {json.dumps((FRONT / 'style.css').read_text())};\n"
-    return style + "\n".join((FRONT / script).read_text() for script in SCRIPTS)
+    """The one module that renders every widget: the styles as one string, then the scripts in order."""
+    styles, scripts = ("\n".join((FRONT / name).read_text() for name in names) for names in (STYLES, SCRIPTS))
+    return f"const CSS = {json.dumps(styles)};\n{scripts}"
 
 
 class Widget(anywidget.AnyWidget):
@@ -141,6 +144,13 @@ class Choice:
             "continuous": False,
             "logarithmic": False,
         }
+
+
+def require_words(title: str, alt: str) -> None:
+    """Raise unless both are texts that say something."""
+    for name, words in {"title": title, "alt": alt}.items():
+        require(isinstance(words, str), name, f"a {type(words).__name__}", "a text", TypeError)
+        require(bool(words.strip()), name, "empty", "a text: not every reader sees the picture")
 
 
 def as_points(cloud: torch.Tensor, argument: str) -> torch.Tensor:

@@ -73,7 +73,7 @@ def live_sampler(
     require(0 <= churn <= 1, "churn", churn, "a number from 0 to 1")
     require_count("points", points, 2)
     networks = [
-        {"name": name, "colour": colour, **_network(model, name)}
+        {"name": name, "colour": colour, **plane_network(model, name)}
         for (name, model), colour in zip(models.items(), COLOURS)
     ]
     return LiveSampler(
@@ -112,19 +112,28 @@ def live_posterior(
         TypeError, ValueError: as `live_sampler`.
     """
     mixture = plane_mixture(law)
-    networks = [_network(distributional, "distributional"), _network(standard, "standard")]
+    networks = [plane_network(distributional, "distributional"), plane_network(standard, "standard")]
     return LivePosterior(
         kind="posterior", title=title, alt=alt, note=note, networks=networks, law=mixture,
         reference=float_bytes(as_points(data, "data")), points=points, limit=float(limit), at=list(at), t=float(t),
     )  # fmt: skip
 
 
-def _network(model: nn.Module, name: str) -> dict:
-    """Sizes and weights for `makeNetwork` of the front end."""
+def plane_network(model: nn.Module, name: str) -> dict:
+    """What `makeNetwork` of the front end needs of a `TimeMLP`, or of a module that holds one as `.network`.
+
+    Raises:
+        TypeError: it is no TimeMLP and holds none.
+        ValueError: not of the plane.
+    """
     network = getattr(model, "network", model)
     require(isinstance(network, TimeMLP), name, f"a {type(network).__name__}", "a TimeMLP or hold one", TypeError)
     require(network.dim == 2, name, f"of {network.dim} dimensions", "of the plane, dim 2")
-    layers = [layer for layer in network.net if isinstance(layer, nn.Linear)]
+    return {**layer_weights(network.net), "noise": network.noise_dim, "waves": network.waves}
+
+
+def layer_weights(perceptron: nn.Sequential) -> dict:
+    """Sizes of a perceptron's layers, and each layer's matrix and bias as the front end reads them."""
+    layers = [layer for layer in perceptron if isinstance(layer, nn.Linear)]
     weights = b"".join(float_bytes(layer.weight) + float_bytes(layer.bias) for layer in layers)
-    sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
-    return {"sizes": sizes, "noise": network.noise_dim, "waves": network.waves, "weights": weights}
+    return {"sizes": [layers[0].in_features, *(layer.out_features for layer in layers)], "weights": weights}

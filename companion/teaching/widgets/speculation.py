@@ -8,7 +8,7 @@ from torch import Tensor
 
 from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.validation import Number, require, require_count, require_in
-from companion.teaching.widgets.base import MOST_BYTES, Widget, as_points, float_bytes, plane_mixture
+from companion.teaching.widgets.base import MOST_BYTES, Widget, as_points, float_bytes, plane_mixture, require_words
 
 MOST_SHOWN = 400  # drafts of the coupling: more would hide the two densities
 
@@ -60,7 +60,7 @@ def live_coupling(
         TypeError: a mean or std is no number, or points is no whole number.
         ValueError: one of them outside its range, or an empty title or alt.
     """
-    _require_words(title, alt)
+    require_words(title, alt)
     require_in("draft_mean", draft_mean, "[-2, 2]")
     require_in("target_mean", target_mean, "[-2, 2]")
     require_in("std", std, "[0.2, 1.2]")
@@ -105,7 +105,7 @@ def live_speculation(
         ValueError: law or data not in the plane, steps or window not among the choices, churn or limit out of range,
             more than 0.7 MB of data, or an empty title or alt.
     """
-    _require_words(title, alt)
+    require_words(title, alt)
     mixture = plane_mixture(law)
     for argument, choices, least in (("step_choices", step_choices, 2), ("windows", windows, 1)):
         for choice in choices:
@@ -121,9 +121,3 @@ def live_speculation(
         step_choices=list(step_choices), steps_index=step_choices.index(steps),
         windows=list(windows), windows_index=windows.index(window), churn=float(churn), limit=float(limit),
     )  # fmt: skip
-
-
-def _require_words(title: str, alt: str) -> None:
-    for name, words in {"title": title, "alt": alt}.items():
-        require(isinstance(words, str), name, f"a {type(words).__name__}", "a text", TypeError)
-        require(bool(words.strip()), name, "empty", "a text: not every reader sees the picture")

@@ -1,7 +1,7 @@
 // The diffusion of companion.foundations, again, for points in the plane: tests hold it to torch's numbers.
 
-/** Layers of a TimeMLP from its flat weights (each layer's matrix, then its bias), with work space for `points`. */
-export function makeNetwork({ sizes, noise, waves }, weights, points) {
+/** Layers of a perceptron from its flat weights: each layer's matrix, then its bias. */
+function readLayers(sizes, weights) {
   const layers = [];
   let offset = 0;
   for (let l = 0; l + 1 < sizes.length; l++) {
@@ -11,7 +11,29 @@ export function makeNetwork({ sizes, noise, waves }, weights, points) {
     layers.push({ inputs, outputs, matrix, bias });
   }
   const widest = Math.max(...sizes);
-  return { layers, noise, waves, work: [new Float32Array(widest), new Float32Array(widest)], start: new Float32Array(sizes[1]), points };
+  return { layers, work: [new Float32Array(widest), new Float32Array(widest)] };
+}
+
+/** A TimeMLP, with work space for `points`. */
+export function makeNetwork({ sizes, noise, waves }, weights, points) {
+  return { ...readLayers(sizes, weights), noise, waves, start: new Float32Array(sizes[1]), points };
+}
+
+/** What the layers from `from` on make of the values in the first work space; SiLU after each but the last. */
+function throughLayers({ layers, work }, from) {
+  let [values, next] = work;
+  for (let l = from; l < layers.length; l++) {
+    const { inputs, outputs, matrix, bias } = layers[l];
+    const isLast = l === layers.length - 1;
+    for (let o = 0; o < outputs; o++) {
+      let sum = bias[o];
+      const row = o * inputs;
+      for (let k = 0; k < inputs; k++) sum += matrix[row + k] * values[k];
+      next[o] = isLast ? sum : sum / (1 + Math.exp(-sum));
+    }
+    [values, next] = [next, values];
+  }
+  return values;
 }
 
 /** `t`, then sines and cosines of pi 2^(k/2) t, as networks.time_features. */
@@ -26,20 +48,24 @@ export function timeFeatures(t, waves) {
   return features;
 }
 
-/** The network's clean points for `x` (2n) at time t, written to `out`; `noise` is (n * network.noise). */
-export function denoise(network, x, t, noise, out) {
-  const [first, ...rest] = network.layers;
+/** What the first layer adds up for time t, the same for all points: its bias and the time's part, in `network.start`. */
+function startAt(network, t) {
+  const { start, layers: [first] } = network;
   const features = timeFeatures(t, network.waves);
-  const { start } = network;
-  for (let o = 0; o < first.outputs; o++) { // the time is the same for all points: add it to the bias once
+  for (let o = 0; o < first.outputs; o++) {
     let sum = first.bias[o];
     const row = o * first.inputs + 2;
     for (let k = 0; k < features.length; k++) sum += first.matrix[row + k] * features[k];
     start[o] = sum;
   }
-  const noiseAt = 2 + features.length;
+  return start;
+}
+
+/** The network's clean points for `x` (2n) at time t, written to `out`; `noise` is (n * network.noise). */
+export function denoise(network, x, t, noise, out) {
+  const { layers: [first], work: [values] } = network;
+  const start = startAt(network, t), noiseAt = first.inputs - network.noise;
   for (let i = 0; 2 * i < x.length; i++) {
-    let [values, next] = network.work;
     const a = x[2 * i], b = x[2 * i + 1];
     for (let o = 0; o < first.outputs; o++) {
       const row = o * first.inputs;
@@ -47,19 +73,9 @@ export function denoise(network, x, t, noise, out) {
       for (let k = 0; k < network.noise; k++) sum += first.matrix[row + noiseAt + k] * noise[i * network.noise + k];
       values[o] = sum / (1 + Math.exp(-sum));
     }
-    for (let l = 0; l < rest.length; l++) {
-      const { inputs, outputs, matrix, bias } = rest[l];
-      const isLast = l === rest.length - 1;
-      for (let o = 0; o < outputs; o++) {
-        let sum = bias[o];
-        const row = o * inputs;
-        for (let k = 0; k < inputs; k++) sum += matrix[row + k] * values[k];
-        next[o] = isLast ? sum : sum / (1 + Math.exp(-sum));
-      }
-      [values, next] = [next, values];
-    }
-    out[2 * i] = values[0];
-    out[2 * i + 1] = values[1];
+    const answer = throughLayers(network, 1);
+    out[2 * i] = answer[0];
+    out[2 * i + 1] = answer[1];
   }
   return out;
 }
@@ -110,20 +126,25 @@ export function makeWork(network) {
   return { noise: new Float32Array(network.points * network.noise), clean: new Float32Array(2 * network.points) };
 }
 
-/** Unbiased energy distance between two clouds in the plane: distances.energy_distance at beta = 1. */
-export function energyDistance(a, b) {
-  const mean = (p, q, same) => {
-    let total = 0;
-    for (let i = 0; i < p.length; i += 2) {
-      for (let j = 0; j < q.length; j += 2) {
-        const u = p[i] - q[j], v = p[i + 1] - q[j + 1];
-        total += Math.sqrt(u * u + v * v);
-      }
+/** Mean distance between the points of two clouds in the plane; where both are one, of its pairs of different points. */
+export function meanDistance(p, q) {
+  let total = 0;
+  for (let i = 0; i < p.length; i += 2) {
+    for (let j = 0; j < q.length; j += 2) {
+      const u = p[i] - q[j], v = p[i + 1] - q[j + 1];
+      total += Math.sqrt(u * u + v * v);
     }
-    const n = p.length / 2, m = q.length / 2;
-    return total / (n * (same ? m - 1 : m));
-  };
-  return 2 * mean(a, b, false) - mean(a, a, true) - mean(b, b, true);
+  }
+  const n = p.length / 2, m = q.length / 2;
+  return total / (n * (p === q ? m - 1 : m));
+}
+
+/**
+ * Unbiased energy distance between two clouds in the plane: distances.energy_distance at beta = 1. `withinB`, the mean
+ * distance within b, may be handed in where it is known.
+ */
+export function energyDistance(a, b, withinB = meanDistance(b, b)) {
+  return 2 * meanDistance(a, b) - meanDistance(a, a) - withinB;
 }
 
 /** Weights, means and stds of x0 given x_t = (x, y) for a mixture: GaussianMixture.posterior. */
@@ -239,4 +260,78 @@ export function speculativeChain(x, sampler) {
   const history = [startChain(x)];
   while (history.at(-1).position < sampler.steps) history.push(speculativeRound(history.at(-1), sampler));
   return history;
+}
+
+// --- guidance: companion.foundations.conditional and companion.methods.guidance --------------------------------------
+
+/**
+ * A ConditionalDenoiser from its network's weights and its embeddings, the last for no class. An embedding enters the
+ * first layer in the place of noise and is one of a few: what each adds there is worked out once, in `added`.
+ */
+export function makeConditional(spec, weights, embeddings) {
+  const network = makeNetwork(spec, weights, 0), first = network.layers[0], width = spec.noise;
+  const added = Array.from({ length: embeddings.length / width }, (_, row) =>
+    Float32Array.from({ length: first.outputs }, (_, o) => {
+      let sum = 0;
+      for (let k = 0; k < width; k++) {
+        sum += first.matrix[(o + 1) * first.inputs - width + k] * embeddings[row * width + k];
+      }
+      return sum;
+    }));
+  return { network, added, classes: added.length - 1 };
+}
+
+/**
+ * The clean points expected for `x` (2n) at time t, written to `out`: x - t velocity. `labels` holds each point's
+ * class; null where none is told.
+ */
+export function expectClean({ network, added, classes }, x, t, labels, out) {
+  const { layers: [first], work: [values] } = network;
+  const start = startAt(network, t);
+  for (let i = 0; 2 * i < x.length; i++) {
+    const a = x[2 * i], b = x[2 * i + 1], own = added[labels ? labels[i] : classes];
+    for (let o = 0; o < first.outputs; o++) {
+      const row = o * first.inputs;
+      const sum = start[o] + own[o] + first.matrix[row] * a + first.matrix[row + 1] * b;
+      values[o] = sum / (1 + Math.exp(-sum));
+    }
+    const velocity = throughLayers(network, 1);
+    out[2 * i] = a - t * velocity[0];
+    out[2 * i + 1] = b - t * velocity[1];
+  }
+  return out;
+}
+
+/** A GuidanceWeights. */
+export function makeWeights({ sizes, output }, weights) {
+  return { ...readLayers(sizes, weights), output };
+}
+
+/** The learned weight of a class for a step from t down to s: which class, then s, then t with a sine and a cosine each. */
+export function learnedWeight(weights, label, s, t) {
+  const { work: [values], layers: [first] } = weights;
+  const times = [...timeFeatures(s, 1), ...timeFeatures(t, 1)];
+  values.fill(0, 0, first.inputs - times.length);
+  values[label] = 1;
+  values.set(times, first.inputs - times.length);
+  const [raw] = throughLayers(weights, 0);
+  return weights.output === "softplus" ? Math.max(raw, 0) + Math.log1p(Math.exp(-Math.abs(raw))) : Math.max(raw, 0);
+}
+
+/** A weight in a limited interval: `weight` where low <= t <= high, t the start of the step; 0 elsewhere. */
+export const intervalWeight = ({ weight, low, high }, t) => (low <= t && t <= high ? weight : 0);
+
+/**
+ * One guided DDIM step from t down to s, in place: sample_guided without churn. `weights` holds one for each class;
+ * where all are 0 the network is asked once instead of twice. `work` is two arrays as long as `x`.
+ */
+export function guidedStep(model, x, labels, weights, t, s, [told, untold]) {
+  expectClean(model, x, t, labels, told);
+  if (weights.some((weight) => weight !== 0)) {
+    expectClean(model, x, t, null, untold);
+    for (let i = 0; i < x.length; i++) told[i] += weights[labels[i >> 1]] * (told[i] - untold[i]);
+  }
+  const { noisy, clean } = bridge(t, s, 0); // at s = 0 the clean point itself
+  for (let i = 0; i < x.length; i++) x[i] = noisy * x[i] + clean * told[i];
+  return x;
 }

@@ -1,6 +1,6 @@
 const RENDERERS = {
   frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior,
-  coupling: renderCoupling, speculation: renderSpeculation,
+  coupling: renderCoupling, speculation: renderSpeculation, guidance: renderGuidance,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
