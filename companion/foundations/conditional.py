@@ -66,7 +66,7 @@ class LabelledMixture(GaussianMixture):
 
         Raises:
             TypeError: a label that is no whole number.
-        ValueError: there is no such class.
+            ValueError: there is no such class.
         """
         require_count("label", label, 0)
         require(label < self.num_classes, "label", label, f"from 0 to {self.num_classes - 1}")

@@ -289,7 +289,8 @@ def learn_guidance(
     t - s on [d, 1 - e - s]. The loss is `loss + reward_weight * reward_loss`.
 
     Args:
-        conditional, unconditional: the frozen model; see `self_consistency_loss`.
+        conditional, unconditional: the model; see `self_consistency_loss`. With a reward, freeze its parameters first
+            (`requires_grad_(False)`), or they gather gradients.
         data, labels: clean points (rows, *event) and their classes (rows,), on the model's device.
         steps: updates.
         reward: callable (x0, labels) -> (n,), or None.
@@ -297,7 +298,8 @@ def learn_guidance(
         weights: what to train, a module called as `GuidanceWeights`; a fresh one of as many classes as there are labels
             when None.
         loss: called as `self_consistency_loss`, churn included.
-        batch_size: clean points of a batch; the model sees 2 `population` times as many.
+        batch_size: clean points of a batch, rounded up to as many of each class; the model sees 2 `population` times as
+            many.
         population, beta, lam, churn: of the loss.
         gap: shortest step trained on, in (0, 1).
         margin: kept from both ends of time, where predictions say nothing, in (0, 1); gap + 2 margin < 1.
@@ -334,6 +336,9 @@ def learn_guidance(
             weights = GuidanceWeights(len(present)).to(data)
     trainable = isinstance(weights, nn.Module)
     require(trainable, "weights", f"a {type(weights).__name__}", "a GuidanceWeights or another module", TypeError)
+    require(
+        any(p.requires_grad for p in weights.parameters()), "weights", "frozen", "a module with parameters to train"
+    )
     known = getattr(weights, "num_classes", len(present))
     require(known >= len(present), "weights", f"of {known} classes", f"of the {len(present)} classes of the labels")
     rows = [(labels == label).nonzero()[:, 0] for label in present]
@@ -379,7 +384,8 @@ def sample_guided(
         conditional, unconditional: callables (x, t, labels) and (x, t) -> (n, *event), predictions of x0. Called
             without gradients; the second only where the weight is not known to be 0.
         weight: a number; or an interval (w, low, high), w where low <= t <= high and 0 elsewhere; or a callable
-            (labels, s, t) -> (n,), such as a trained `GuidanceWeights`.
+            (labels, s, t) -> (n,), such as a trained `GuidanceWeights`. (For a weight of each row:
+            `lambda labels, s, t: weights`.)
         labels: the classes wanted (n,).
         x: the start, noise at `times[0]`.
         times: strictly falling, within [0, 1].

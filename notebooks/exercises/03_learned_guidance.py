@@ -150,7 +150,7 @@ check("03.2", {"guided": guided, "limited": limited, "evaluations": evaluations}
 # %% [markdown]
 # ## 03.3 · Not the powered density
 #
-# Difficulty 3/5 · 15 minutes · Bradley and Nakkiran (2024), section 3
+# Difficulty 3/5 · 15 minutes · Bradley and Nakkiran (2025), section 3
 #
 # Guided scores are the scores of $p_t(x|c)^{1+w} / p_t(x)^w$ at *each* time. So guidance samples that powered density of the data, one often reads. Does it? Take one dimension, a class $p(x|c) = N(m, v_c)$, and all data, $p(x) = N(0, v_u)$ with $v_u > v_c$. Here everything can be computed, without any samples.
 #
@@ -389,7 +389,7 @@ check("03.5", {"best_constant": best_constant, "independent": independent})
 #
 # With two noises, $\mathbb E\langle r, c\,d\rangle = -s\,c\;t\,\mathbb E[\operatorname{div} d] = s\,c\,\frac{1-t}{t}\,\mathbb E|d|^2$. Divided by $c^2\,\mathbb E|d|^2$ this is $\frac{s\,(1-t)}{t\,c} = \frac{s\,(1-t)}{t-s}$: at $s = 0.4$, $t = 0.6$ a weight of 0.8, and without limit as steps become short. The reason is plain: a particle pushed by DDIM keeps its old noise, the noised one has another, and a square punishes both for being spread. It is least where the pushed particle is as near to a *mean* as $d$ can bring it, and $d$ brings it nearer, since guidance narrows. The repulsion pays the spread back.
 #
-# The score of 03.4 is least near 0, for long steps a little below it: it asks of each clean point alone what an exact model promises only for all of them together. Weights that cannot be negative then learn 0.
+# The score of 03.4 is least near 0 for long steps and a little below it for short ones: it asks of each clean point alone what an exact model promises only for all of them together. Weights that cannot be negative then learn nearly 0.
 #
 # </details>
 
@@ -406,7 +406,7 @@ size = session.pick(smoke=(100, 20), lesson=(500, 150))
 
 def show(reward):
     """Guided samples of the four classes beside the tilted law of equal reward."""
-    trial = try_reward(reward, session.generator(), *size)
+    trial = try_reward(reward, session.generator(device="cpu"), *size)
     print(f"mean reward {trial.before:.3f} -> {trial.after:.3f}")
     print(f"energy distance to the tilted law: {trial.distance:.3f}")
     figure, (left, right) = figures.panels(2, size=(3.2, 3.2))
@@ -461,4 +461,4 @@ check("03.6", reward)
 # - **Back to the lesson**: [its section on failures](../03_learned_guidance.ipynb) shows where a weight cannot help.
 # - **The method of 03.4 to 03.6**: Galashov, Pokle, Doucet, Gretton, Delbracio and De Bortoli (2025), *Learn to Guide Your Diffusion Model*.
 # - **The ancestor of 03.2**: Ho and Salimans (2022), *Classifier-Free Diffusion Guidance*.
-# - **What guidance samples, if not the powered density**: Bradley and Nakkiran (2024), *Classifier-Free Guidance is a Predictor-Corrector*.
+# - **What guidance samples, if not the powered density**: Bradley and Nakkiran (2025), *Classifier-Free Guidance is a Predictor-Corrector*.

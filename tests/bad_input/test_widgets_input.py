@@ -61,6 +61,7 @@ PERCEPTRON = torch.nn.Linear(2, 2)
         ({"labels": torch.zeros(10)}, "labels is a tensor of torch.float32, but must be a tensor of whole numbers"),
         ({"points": 4.0}, "points is 4.0, but must be a whole number"),
         ({"weight": "much"}, "weight is 'much', but must be a number"),
+        ({"interval": (0.5,)}, r"interval is \(0.5,\), but must be \(low, high\)"),
         ({"interval": 0.5}, r"interval is 0.5, but must be \(low, high\)"),
         ({"interval": (0.2, None)}, "interval's low or high is None, but must be a number"),
         ({"step_choices": (20, 40.5)}, "each of step_choices is 40.5, but must be a whole number"),

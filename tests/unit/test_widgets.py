@@ -328,7 +328,6 @@ def test_the_noise_floor_of_guidance_is_what_fresh_points_of_the_law_would_measu
         ({"interval": (0.6, 0.4)}, r"interval is \(0.6, 0.4\), but must be \(low, high\), rising by at least 0.05"),
         ({"interval": (0.5, 0.5)}, r"interval is \(0.5, 0.5\), but must be \(low, high\), rising"),
         ({"interval": (0.5, 1.5)}, r"interval's low or high is 1.5, but must be a number in \[0, 1\]"),
-        ({"interval": (0.5,)}, r"interval is \(0.5,\), but must be \(low, high\)"),
         ({"steps": 30}, r"steps is 30, but must be one of \(5, 10, 20, 40, 100\)"),
         ({"step_choices": (0, 20)}, "each of step_choices is 0, but must be at least 1"),
         ({"limit": 0}, "limit is 0, but must be a number"),

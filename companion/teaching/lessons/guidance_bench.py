@@ -148,7 +148,7 @@ def _schedules(model, points, judge, session) -> Iterator[tuple[str, dict[str, A
 
 
 def _rivals(model, points, judge, session) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What else moves samples towards their class; the first three train nothing of their own."""
+    """What else moves samples towards their class; the first two train nothing of their own."""
     labels, start, times = judge.labels, judge.start, time_grid(STEPS)
 
     def walk(sampler: Callable, *arguments: Any, **settings: Any) -> Tensor:

@@ -3,7 +3,9 @@
 Changing a view does not make a stored result stale.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -11,12 +13,14 @@ from IPython.display import Markdown
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from companion.foundations.conditional import LabelledMixture
 from companion.foundations.validation import Number
 from companion.methods.guidance import Reward, Schedule
 from companion.teaching import figures, results
-from companion.teaching.lessons.learned_guidance import Model, TiltedLaw, against_tilt
+from companion.teaching.lessons.learned_guidance import Model, TiltedLaw, against_tilt, exam, learned_weights
+from companion.teaching.session import Session
 
 CLASSES = (figures.LEARNED, figures.RIVAL, figures.THIRD, figures.FOURTH)
 MARKS = ("o", "s", "^", "D")
@@ -68,7 +72,7 @@ def push_figure(model: Model, law: LabelledMixture, times: Sequence[Number], lab
         axis.quiver(*grid.cpu().T, *push.T, color=figures.INK, angles="xy", scale_units="xy", scale=4, width=0.006)
         axis.set(title=f"t = {t:g}", xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)
-    alt = "Arrows from everywhere towards the class asked for: long where the other classes are, short inside it."
+    alt = "Arrows from everywhere towards the class asked for: long where the other classes are and short inside it while t is small; near t = 1 alike everywhere."
     return figures.describe(figure, alt)
 
 
@@ -79,7 +83,7 @@ def weights_figure(weights: Schedule, names: Sequence[str], points: int = 60) ->
     tables = []
     for label in range(len(names)):
         with torch.no_grad():
-            values = weights(torch.full((len(t),), label), s, t).view(points, points).clone()
+            values = weights(torch.full((len(t),), label), s, t).view(points, points).cpu().clone()
         values[(s >= t).view(points, points)] = torch.nan
         tables.append(values)
     most = max(torch.nan_to_num(values).max().item() for values in tables)
@@ -171,7 +175,7 @@ def losses_figure() -> figures.Picture:
     right.set(title="bases, 20 steps", xticks=[0, 1], xticklabels=["briefly", "to the end"], xlabel="fine-tuned")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    alt = "With shared noise the exact model stays unguided; self-consistency lowers the distance at few steps."
+    alt = "With shared noise the exact model stays about where it is unguided; self-consistency lowers the distance at few steps."
     return figures.describe(figure, alt)
 
 
@@ -187,7 +191,7 @@ def tilt_figure(
     law: LabelledMixture, reward: Reward, points: Float[Tensor, "n 2"], labels: Int[Tensor, " n"]
 ) -> figures.Picture:
     """Guided samples over the tilted law of each class that earns as much reward."""
-    tilts = [TiltedLaw(law.to("cpu"), label, reward) for label in range(law.num_classes)]
+    tilts = [TiltedLaw(law, label, reward, cells=140) for label in range(law.num_classes)]
     rows = against_tilt(tilts, points, labels)
     figure, axes = figures.panels(len(tilts), size=(2.5, 2.9), sharex=True, sharey=True)
     for axis, tilt in zip(axes, tilts):
@@ -200,6 +204,21 @@ def tilt_figure(
         figures.scatter(axis, own, CLASSES[tilt.label], size=5, opacity=0.4, limit=tilt.limit)
         axis.set_title(f"tilt {strength:.2g}\ndistance {rows['from_tilted'][tilt.label]:.3f}", fontsize=11.5)
     return figure
+
+
+def rewarded_figures(
+    law: LabelledMixture, rewards: dict[str, Reward], strengths: Sequence[Number], session: Session
+) -> dict[tuple[str, Number], figures.Picture]:
+    """`tilt_figure` for each reward and weight of the reward, from weights that are learned quickly, on the CPU."""
+    session = replace(session, device=torch.device("cpu"))
+    data, judge = law.sample_labelled(4000, session.generator(8)), exam(law, session.seed, n=250)
+    pictures = {}
+    for name, strength in tqdm(list(itertools.product(rewards, strengths)), desc="rewards", leave=False):
+        settings = {"reward": rewards[name], "reward_weight": strength, "beta": 1.5}
+        weights = learned_weights(law, data, session, steps=150, learning_rate=0.01, **settings)
+        samples = judge.sample(law, weights, steps=40)
+        pictures[name, strength] = tilt_figure(law, rewards[name], samples, judge.labels)
+    return pictures
 
 
 def reward_figure() -> figures.Picture:
