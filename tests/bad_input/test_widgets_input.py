@@ -61,7 +61,6 @@ PERCEPTRON = torch.nn.Linear(2, 2)
         ({"labels": torch.zeros(10)}, "labels is a tensor of torch.float32, but must be a tensor of whole numbers"),
         ({"points": 4.0}, "points is 4.0, but must be a whole number"),
         ({"weight": "much"}, "weight is 'much', but must be a number"),
-        ({"interval": (0.5,)}, r"interval is \(0.5,\), but must be \(low, high\)"),
         ({"interval": 0.5}, r"interval is 0.5, but must be \(low, high\)"),
         ({"interval": (0.2, None)}, "interval's low or high is None, but must be a number"),
         ({"step_choices": (20, 40.5)}, "each of step_choices is 40.5, but must be a whole number"),
@@ -73,3 +72,16 @@ def test_guidance_refuses_wrong_types(words, sentence):
     usual = {"models": {"it": (BASE, WEIGHTS)}, "data": torch.zeros(10, 2), "labels": torch.arange(10) % 2}
     with pytest.raises(TypeError, match=sentence):
         live_guidance(**{**usual, "points": 4, "title": "t", "alt": "a", **words})
+
+
+def test_guidance_refuses_an_interval_of_one_number():
+    with pytest.raises(ValueError, match=r"interval is \(0.5,\), but must be \(low, high\)"):
+        live_guidance(
+            {"it": (BASE, WEIGHTS)},
+            torch.zeros(10, 2),
+            torch.arange(10) % 2,
+            points=4,
+            title="t",
+            alt="a",
+            interval=(0.5,),
+        )

@@ -45,7 +45,7 @@ class Laws:
     "Not the powered density",
     difficulty=3,
     minutes=15,
-    equation="Bradley and Nakkiran (2024), section 3",
+    equation="Bradley and Nakkiran (2025), section 3",
     takeaway="The sampler's law is not the powered one: it goes further out and is narrower. With many short steps its variance is v_c (v_c / v_u)^w, for v_c = 1, v_u = 2 and w = 1 a half instead of two thirds.",
 )
 def laws(answer: object) -> Laws:
