@@ -109,7 +109,7 @@ def valley(weights: Sequence[Number], distances: Sequence[float], blur: Number) 
     axes.plot(weights[best], distances[best], "o", markersize=13, fillstyle="none", color=figures.RIVAL)
     axes.axvline(blur / (1 - blur), color=figures.EXACT, linestyle=":")
     axes.set(
-        xlabel="constant weight w", ylabel="class-mean distance", ylim=(0, 0.42), title=f"best weight {weights[best]:g}"
+        xlabel="constant weight w", ylabel="class-mean distance", ylim=(-0.02, 0.42), title=f"best weight {weights[best]:g}"
     )
     return figure
 
@@ -201,7 +201,7 @@ def tilt_figure(
         levels = sorted({_level(table, share) for share in (0.9, 0.6, 0.3)})
         axis.contour(side, side, table.view(tilt.cells, -1).T, levels=levels, colors=figures.INK, linewidths=1)
         own = points[labels == tilt.label].cpu()
-        figures.scatter(axis, own, CLASSES[tilt.label], size=5, opacity=0.4, limit=tilt.limit)
+        figures.scatter(axis, own, CLASSES[tilt.label], size=5, opacity=0.4, limit=2.3)
         axis.set_title(f"tilt {strength:.2g}\ndistance {rows['from_tilted'][tilt.label]:.3f}", fontsize=11.5)
     return figure
 
