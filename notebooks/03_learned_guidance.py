@@ -247,7 +247,7 @@ views.half_table()
 # %% [markdown]
 # Guidance has one direction. It is no general sampler of rewards.
 #
-# ## Rivals and what they cost: the guidance bench
+# ## Rivals at equal cost, or with their cost beside them: the guidance bench
 #
 # One base (fine-tuned briefly), one metric, the same start and the same twenty steps of one sampler for all; what a rival adds of noise or Langevin steps is its own. Every rival has its best setting of a grid, chosen on the points that judge it. *Evaluations* counts what the base is asked for one sample; calls of a classifier or a judge come on top.
 #
