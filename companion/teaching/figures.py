@@ -9,11 +9,13 @@ transparent and inks dark, so that a page in dark mode can invert a figure.
 
 import io
 from collections.abc import Sequence
+from statistics import median
 
 import matplotlib
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from companion.foundations.validation import Number
 
@@ -111,6 +113,18 @@ def image_grid(axes: Axes, images: torch.Tensor, columns: int = 8, title: str | 
     axes.spines[:].set_visible(False)
     if title is not None:
         axes.set_title(title)
+
+
+def band(axes: Axes, places: Sequence[Number], rows: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    """Median over seeds with the range as a band; `rows` holds the values of all seeds at each place."""
+    axes.plot(places, [median(values) for values in rows], "o-", markersize=4, color=colour, label=label)
+    low, high = [min(values) for values in rows], [max(values) for values in rows]
+    axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def ring(centre: tuple[Number, Number], radius: Number, colour: str) -> Circle:
+    """A circle to add to axes."""
+    return Circle(centre, radius, fill=False, edgecolor=colour, linewidth=2)
 
 
 def against_steps(

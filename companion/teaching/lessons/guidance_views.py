@@ -4,7 +4,7 @@ Changing a view does not make a stored result stale.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -109,7 +109,10 @@ def valley(weights: Sequence[Number], distances: Sequence[float], blur: Number) 
     axes.plot(weights[best], distances[best], "o", markersize=13, fillstyle="none", color=figures.RIVAL)
     axes.axvline(blur / (1 - blur), color=figures.EXACT, linestyle=":")
     axes.set(
-        xlabel="constant weight w", ylabel="class-mean distance", ylim=(-0.02, 0.42), title=f"best weight {weights[best]:g}"
+        xlabel="constant weight w",
+        ylabel="class-mean distance",
+        ylim=(-0.02, 0.42),
+        title=f"best weight {weights[best]:g}",
     )
     return figure
 
@@ -120,7 +123,7 @@ def curves_figure() -> figures.Picture:
     figure, (axes,) = figures.panels(1, size=(8.4, 3.6))
     for name, (title, colour) in BASES.items():
         rows = list(zip(*stored["curves"][name]))
-        _band(axes, stored["constants"], rows, colour, title)
+        figures.band(axes, stored["constants"], rows, colour, title)
     axes.axhline(stored["floor"], color=figures.INK, linestyle=":", linewidth=1.5)
     axes.annotate("noise floor", (3, stored["floor"]), ha="right", va="bottom", fontsize=10.5)
     axes.set(yscale="log", xlabel="constant weight w", ylabel="class-mean distance")
@@ -159,7 +162,7 @@ def losses_figure() -> figures.Picture:
     stored = results.load("03_losses")
     figure, (left, right) = figures.panels(2, size=(4.4, 3.6))
     for name, rows in stored["exact"].items():
-        _band(left, stored["steps"], list(zip(*rows)), LOSS_COLOURS[name], name)
+        figures.band(left, stored["steps"], list(zip(*rows)), LOSS_COLOURS[name], name)
     left.axhline(stored["floor"], color=figures.INK, linestyle=":", linewidth=1.5)
     left.set(title="exact model, signed weights", xlabel="sampling steps", ylabel="class-mean distance")
     left.set(xscale="log", yscale="log")
@@ -317,10 +320,3 @@ def _level(density: Tensor, share: Number) -> float:
     falling = density.flatten().sort(descending=True).values
     mass = falling.cumsum(0) / falling.sum()
     return falling[int((mass < share).sum())].item()
-
-
-def _band(axes: Axes, places: Sequence[Number], rows: Sequence[Sequence[float]], colour: str, label: str) -> None:
-    """Median over seeds with the range as a band."""
-    pick: Callable[[Callable], list[float]] = lambda of: [of(values) for values in rows]  # noqa: E731
-    axes.plot(places, pick(median), "o-", markersize=4, color=colour, label=label)
-    axes.fill_between(places, pick(min), pick(max), color=colour, alpha=0.18, linewidth=0)

@@ -3,7 +3,7 @@
 Changing a view does not make a stored result stale.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import torch
@@ -100,7 +100,7 @@ def rounds_figure() -> figures.Picture:
     for axis, count, title in zip(axes, ("rounds", "evaluations"), ("rounds that wait", "evaluations in all")):
         for (steps, counts), colour in zip(stored["exact"].items(), figures.CYCLE):
             shares = [[value / int(steps) for value in seeds] for seeds in counts[count]]
-            _band(axis, stored["windows"], shares, colour, f"K = {steps}")
+            figures.band(axis, stored["windows"], shares, colour, f"K = {steps}")
         axis.axhline(1, color=figures.EXACT, linestyle="--")
         axis.set(title=title, xlabel="window", xscale="log", ylim=(0, None), ylabel="divided by K")
         axis.set_xticks(stored["windows"], stored["windows"])
@@ -116,7 +116,7 @@ def drafts_figure() -> figures.Picture:
     figure, axes = figures.panels(2, size=(4.2, 3.3), sharey=True)
     for axis, (name, drafts) in zip(axes, stored["drafts"].items()):
         for kind, counts in drafts.items():
-            _band(axis, stored["draft_windows"], counts["rounds"], DRAFT_COLOURS[kind], kind)
+            figures.band(axis, stored["draft_windows"], counts["rounds"], DRAFT_COLOURS[kind], kind)
         axis.set(title=NAMES[name], xlabel="window", xscale="log", ylim=(0, 105))
         axis.set_xticks([1, 2, 4, 8, 16, 32], [1, 2, 4, 8, 16, 32])
         axis.minorticks_off()
@@ -131,9 +131,9 @@ def limits_figure() -> figures.Picture:
     stored = results.load("02_limits")
     figure, (left, right) = figures.panels(2, size=(4.2, 3.3), sharey=True)
     for (kind, counts), colour in zip(stored["by_dimension"].items(), (figures.LEARNED, figures.RIVAL)):
-        _band(left, stored["dimensions"], counts["rounds"], colour, kind)
+        figures.band(left, stored["dimensions"], counts["rounds"], colour, kind)
     for (name, counts), colour in zip(stored["by_churn"].items(), (figures.LEARNED, figures.RIVAL)):
-        _band(right, stored["churns"], counts["rounds"], colour, NAMES[name])
+        figures.band(right, stored["churns"], counts["rounds"], colour, NAMES[name])
     for axis, label in ((left, "dimension"), (right, "churn")):
         axis.axhline(stored["steps"], color=figures.EXACT, linestyle="--")
         axis.set(xscale="log", xlabel=label, ylim=(0, 105))
@@ -199,10 +199,3 @@ def kept_along_the_path(curves: dict[int, Float[Tensor, " K"]]) -> figures.Pictu
     right.invert_xaxis()
     alt = "The share kept stays near one until the last tenth of the path, where the noise is small, and falls there."
     return figures.describe(figure, alt)
-
-
-def _band(axes: Axes, places: Sequence[Number], rows: Sequence[Sequence[float]], colour: str, label: str) -> None:
-    """Median over seeds with the range as a band."""
-    pick: Callable[[Callable], list[float]] = lambda of: [of(values) for values in rows]  # noqa: E731
-    axes.plot(places, pick(median), "o-", markersize=4, color=colour, label=label)
-    axes.fill_between(places, pick(min), pick(max), color=colour, alpha=0.18, linewidth=0)
