@@ -218,7 +218,7 @@ claim(
 #
 # ## Real data, and regime 2: digits from a far start
 #
-# Now handwritten digits, 64 pixels, and particles that start from the mean digit with wide noise. Here the forward noise is $x + t\,\varepsilon$ with $t$ up to 10, where a pixel of the data has a spread of about 0.65; slopes and steps are counted in the length $t\sqrt{64}$ of the noise. We let the start go from near to far. The rival is *the same network at one level*, with the best of nine levels and four step lengths chosen on the judging digits.
+# Now handwritten digits, 64 pixels, and particles that start from the mean digit with wide noise. Here the forward noise is $x + t\,\varepsilon$ with $t$ up to 10, while a pixel of the data varies by less than one; slopes and steps are counted in the length $t\sqrt{64}$ of the noise. We let the start go from near to far. The rival is *the same network at one level*, with the best of nine levels and four step lengths chosen on the judging digits.
 
 # %% tags=["hide-input"]
 views.levels_figure()

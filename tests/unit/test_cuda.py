@@ -28,6 +28,24 @@ from companion.methods.guidance import (
     sample_guided,
     self_consistency_loss,
 )
+from companion.methods.mmd_flow import (
+    FeatureMLP,
+    NoiseConditionalWitness,
+    VarianceExploding,
+    VariancePreserving,
+    adaptive_flow,
+    approximate_flow,
+    best_bandwidth,
+    gaussian_force,
+    kale,
+    kale_flow,
+    mmd_flow,
+    riesz,
+    scaled_rbf,
+    train_witness,
+    witness_loss,
+    witness_slope,
+)
 from companion.methods.rivals.picard import sample_picard
 from companion.methods.speculative import (
     acceptance_probability,
@@ -410,3 +428,111 @@ def test_images_walk_guided_on_the_device():
     for state in sample_guided(model.conditional, model.unconditional, weights, LABELS[:8].to(GPU), x, time_grid(4)):
         assert state.device.type == GPU
         assert bool(state.isfinite().all())
+
+
+def clouds_of_a_flow(dim: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(300, dim, generator=seeded()), 0.5 * torch.randn(400, dim, generator=seeded(1)) + 1
+
+
+@pytest.mark.parametrize("dim", [2, 64])
+@pytest.mark.parametrize(
+    "kernel", [scaled_rbf(3.0), riesz(), rational_quadratic(2.0)], ids=["rbf", "riesz", "rational"]
+)
+def test_flows_of_a_kernel_walk_the_same_way(kernel, dim):
+    z, target = clouds_of_a_flow(dim)
+    assert_same(witness_slope(z.to(GPU), z.to(GPU), target.to(GPU), kernel), witness_slope(z, z, target, kernel))
+    walks = zip(mmd_flow(z.to(GPU), target.to(GPU), kernel, 0.3, 4), mmd_flow(z, target, kernel, 0.3, 4), strict=True)
+    for on_gpu, on_cpu in walks:
+        assert_same(on_gpu, on_cpu)
+    ends = [list(mmd_flow(z.to(GPU), target.to(GPU), kernel, 0.3, 4, 0.5, seeded(2, GPU)))[-1] for _ in range(2)]
+    assert torch.equal(*ends)
+
+
+def test_best_bandwidths_and_forces_of_tensors():
+    length, std = torch.linspace(0, 5, 20), torch.tensor(0.3)
+    assert_same(best_bandwidth(length.to(GPU), std.to(GPU), 2), best_bandwidth(length, std, 2))
+    assert_same(gaussian_force(length.to(GPU), 0.3, std.to(GPU), 2), gaussian_force(length, 0.3, std, 2))
+
+
+def witness_on_both(noising) -> tuple[NoiseConditionalWitness, NoiseConditionalWitness]:
+    """One that remembers its data, and its copy on the device."""
+    torch.manual_seed(0)
+    witness = NoiseConditionalWitness(FeatureMLP(2, 8, 16), noising)
+    witness.remember(clouds_of_a_flow()[1], seeded())
+    return witness, copy.deepcopy(witness).to(GPU)
+
+
+NOISINGS = pytest.mark.parametrize("noising", [VariancePreserving(), VarianceExploding()], ids=["vp", "ve"])
+
+
+@NOISINGS
+def test_features_and_remembered_means(noising):
+    (witness, there), (_, data) = witness_on_both(noising), clouds_of_a_flow()
+    levels = noising.levels(400).float()
+    assert_same(there(data.to(GPU), levels.to(GPU)).detach(), witness(data, levels).detach())
+    for level in levels[::100]:
+        for on_gpu, on_cpu in zip(there.remembered(level.to(GPU)), witness.remembered(level), strict=True):
+            assert_same(on_gpu, on_cpu)
+        assert_same(there.mean_features(data.to(GPU), level.to(GPU)), witness.mean_features(data, level))
+    there.remember(data.to(GPU), seeded(0, GPU))
+    assert_same(there.clean_means, witness.clean_means)  # the noised ones have another noise there
+    torch.testing.assert_close(there.noised_means.cpu(), witness.noised_means, rtol=0, atol=0.2)
+
+
+@NOISINGS
+@pytest.mark.parametrize("flow", [adaptive_flow, kale_flow])
+@pytest.mark.parametrize("on", ["cpu", GPU])
+def test_flows_of_a_witness_walk_the_same_way_wherever_their_levels_are(noising, flow, on):
+    (witness, there), (z, data) = witness_on_both(noising), clouds_of_a_flow()
+    levels = noising.levels(4)
+    for source in (None, data):
+        source_there = None if source is None else source.to(GPU)
+        on_gpu = list(flow(there, z.to(GPU), levels.to(on), 0.1, 2, data=source_there))
+        on_cpu = list(flow(witness, z, levels, 0.1, 2, data=source))
+        assert len(on_gpu) == 9
+        for state, other in zip(on_gpu, on_cpu, strict=True):
+            assert state.device.type == GPU
+            torch.testing.assert_close(state.cpu(), other, rtol=1e-3, atol=1e-3)
+
+
+@NOISINGS
+def test_independent_particles_walk_the_same_way(noising):
+    (witness, there), (z, _) = witness_on_both(noising), clouds_of_a_flow()
+    walks = zip(
+        approximate_flow(there, z.to(GPU), noising.levels(6)),
+        approximate_flow(witness, z, noising.levels(6)),
+        strict=True,
+    )
+    for on_gpu, on_cpu in walks:
+        assert on_gpu.device.type == GPU
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-3, atol=1e-3)
+
+
+def test_kale():
+    data, particles = torch.randn(300, 5, generator=seeded()) + 0.3, torch.randn(400, 5, generator=seeded(1))
+    on_gpu, on_cpu = kale(data.to(GPU), particles.to(GPU), 0.5), kale(data, particles, 0.5)
+    assert_same(on_gpu.value, on_cpu.value)
+    torch.testing.assert_close(on_gpu.weights.cpu(), on_cpu.weights, rtol=1e-3, atol=1e-3)
+
+
+@NOISINGS
+def test_a_witness_is_trained_on_the_device_and_resumes_bit_for_bit(noising):
+    data = clouds_of_a_flow()[1].to(GPU)
+
+    def run(seed, resume=None):
+        torch.manual_seed(0)
+        witness = NoiseConditionalWitness(FeatureMLP(2, 8, 16), noising).to(GPU)
+        return train_witness(witness, data, 6, batch_size=16, generator=seeded(seed, GPU), resume=resume)
+
+    states = [(state.loss, state.state_dict(), state.model) for state in run(0)]
+    witness = states[-1][2]
+    assert {value.device.type for value in witness.state_dict().values()} == {GPU}
+    assert witness.remembers
+    rest = [state.loss for state in run(5, states[2][1])]
+    assert torch.equal(torch.stack(rest), torch.stack([loss for loss, *_ in states[3:]]))
+    clean, other = data[:64].view(2, 32, 2), data[64:128].view(2, 32, 2)
+    losses = [
+        witness_loss(witness, clean, other, noising.levels(2).to(data), generator=seeded(1, GPU)) for _ in range(2)
+    ]
+    assert torch.equal(*losses)
+    assert losses[0].device.type == GPU

@@ -40,7 +40,12 @@ RUNS = Path("runs")  # in the reader's folder: where a long training is saved as
 
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 RECIPES: dict[str, dict[str, Any]] = {
-    "plane": {"network": {"dim": 2, "num_features": 32, "width": 64}, "steps": 2000},
+    "plane": {
+        "network": {"dim": 2, "num_features": 64, "width": 64},
+        "steps": 4000,
+        "learning_rate": 0.008,
+        "shrinkage": 0.001,
+    },
     "hidden": {"network": {"dim": 64, "num_features": 64, "width": 128}, "steps": 3000},
     "digits": {"network": {"dim": 64, "num_features": 64, "width": 128}, "steps": 2500},
     "fashion": {"network": {"num_features": 128, "width": 64}, "steps": 20_000, "batch_size": 256},

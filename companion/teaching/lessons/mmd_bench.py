@@ -1,8 +1,9 @@
 """Lesson 04's comparisons over seeds: kernels from every start, and the hidden plane. Digits are in `mmd_digits`.
 
 `compare_starts()` and `compare_hidden()` make the stored results "04_starts" and "04_hidden". Settings of flows are chosen on
-the points that judge them, the best of a grid for each seed: that favours all of them, the largest grid most. Seconds are
-CPU seconds, of training and of sampling.
+the points that judge them, the best of a grid for each seed: that favours all of them, the largest grid most. What is
+trained (critics, generators, diffusion) has settings that were searched on some of the same seeds, which favours it, too.
+Seconds are CPU seconds, of training and of sampling.
 """
 
 import itertools
@@ -31,12 +32,16 @@ from companion.methods.mmd_flow import (
     riesz,
     scaled_rbf,
 )
+from companion.methods.rivals import critic_flow as critics
+from companion.methods.rivals import gan, one_pass_gan, sliced_energy
+from companion.methods.rivals.critic_flow import PointCritic, critic_flow, falling
+from companion.methods.rivals.one_pass_gan import Generator, OnePassPair, train_one_pass
+from companion.methods.rivals.sliced_energy import sliced_energy_flow
 from companion.teaching import results
 from companion.teaching.lessons import deep_mmd
 from companion.teaching.lessons.deep_mmd import (
     INNER_STEPS,
     LEVELS,
-    RECIPES,
     SHIPPED_SEEDS,
     Judge,
     fresh,
@@ -49,7 +54,7 @@ from companion.teaching.lessons.deep_mmd import (
 )
 from companion.teaching.session import Session
 
-SOURCES = (*deep_mmd.SOURCES, conditional, __name__)
+SOURCES = (*deep_mmd.SOURCES, conditional, gan, critics, one_pass_gan, sliced_energy, __name__)
 COMMAND = "python -m companion claims mmd_bench"
 SEEDS = SHIPPED_SEEDS
 
@@ -122,6 +127,24 @@ GRIDS: dict[str, dict[str, Sequence]] = {
         "energy steps": (3.0, 10.0),
     },
 }
+# Critics: (first step length, steps, learning rate, penalty).
+RIVALS: dict[str, dict[str, Sequence]] = {
+    "hidden": {
+        "sliced energy": (3.0, 10.0),
+        "wasserstein": ((0.3, 200, 0.002, 1.0), (0.1, 200, 0.002, 1.0)),
+        "kl": ((0.1, 100, 0.002, 0.03), (0.1, 100, 0.002, 0.1)),
+    },
+    "digits": {
+        "sliced energy": (0.3, 1.0, 3.0),
+        "wasserstein": ((0.3, 200, 0.004, 1.0), (1.0, 200, 0.004, 1.0)),
+        "kl": ((1.0, 200, 0.004, 3.0), (3.0, 200, 0.002, 10.0)),
+    },
+}
+GANS: dict[str, dict[str, Any]] = {
+    "logistic": {"steps": 2000, "learning_rate": 0.002, "penalty": 2.0, "batch_size": 128},
+    "wasserstein": {"steps": 1000, "learning_rate": 0.005, "penalty": 1.0, "critic_steps": 2, "batch_size": 128},
+}
+DIFFUSION = {"steps": 10_000, "learning_rate": 0.004}
 LONG = 300  # steps of the kernel flows that are given more time
 EVERY = 20  # steps between two points of a path
 
@@ -135,7 +158,7 @@ def compare_hidden(seeds: tuple[int, ...] = SEEDS, n: int = 500) -> None:
         z = start("hidden", seed, n)
         rows = dict(witness_flows(witness("hidden", session), levels_from("hidden"), z, judged))
         rows |= dict(kernel_flows("hidden", z, judged))
-        rows["diffusion"] = diffusion_row("hidden", seed, z, judged)
+        rows |= dict(trained_rivals("hidden", seed, z, judged))
         rows["start"] = row_of(judged, z)
         for method, row in rows.items():
             data["rows"].setdefault(method, []).append(row)
@@ -183,20 +206,52 @@ def kernel_flows(
     yield "annealed", nearest_row(judged, schedules, seen)
 
 
-def diffusion_row(name, seed, z, judged, seen=None) -> dict[str, Any]:
-    """A diffusion model about as large as the witness, as many updates of as many clean points, 20 steps of DDIM."""
-    dimension = z.shape[1]
-    model = seeded(lambda: ConditionalDenoiser(TimeMLP(dimension, 8, width=128), 1, 8), seed)
+def trained_rivals(
+    name: str, seed: int, z: Float[Tensor, "n d"], judged: Judge, seen: Callable | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Critics retrained at every step, generators, a diffusion model; and sliced energy, which trains nothing.
+
+    A critic is trained for one cloud, so its seconds count as sampling.
+    """
+    settings, target, dimension = RIVALS[name], judged.train, z.shape[1]
+    generator = torch.Generator().manual_seed(2000 + seed)
+    sliced = {
+        length: sliced_energy_flow(z, target, length, 100, momentum=0.9, generator=generator)
+        for length in settings["sliced energy"]
+    }
+    yield "sliced energy", nearest_row(judged, sliced, seen)
+    for divergence, title in {"wasserstein": "Wasserstein critic", "kl": "variational KL critic"}.items():
+        flows = {}
+        for length, steps, rate, penalty in settings[divergence]:
+            critic = seeded(lambda: PointCritic(dimension, 128), seed)
+            flows[length, penalty] = critic_flow(
+                z, target, critic, falling(length, steps), steps, divergence=divergence,
+                penalty=penalty, learning_rate=rate, generator=generator,
+            )  # fmt: skip
+        yield title, nearest_row(judged, flows, seen)
+    for loss, title in {"logistic": "GAN", "wasserstein": "Wasserstein GAN"}.items():
+        pair = seeded(lambda: OnePassPair(Generator(dimension, 32, 128), PointCritic(dimension, 128)), seed)
+        training = train_one_pass(pair, target, loss=loss, generator=generator, **GANS[loss])
+        seconds, began = seconds_of(training), time.process_time()
+        with torch.no_grad():
+            drawn = pair.generator.sample(len(z), generator)
+        yield title, row_of(judged, drawn, seconds, time.process_time() - began, None, seen)
+    yield "diffusion", diffusion_row(seed, z, judged, seen)
+
+
+def diffusion_row(seed, z, judged, seen=None) -> dict[str, Any]:
+    """A diffusion model about as large as the witness, trained for about as long, 100 steps of DDIM."""
+    model = seeded(lambda: ConditionalDenoiser(TimeMLP(z.shape[1], 8, width=128), 1, 8), seed)
     generator, target = torch.Generator().manual_seed(3000 + seed), judged.train
 
     def loss(model: ConditionalDenoiser) -> Tensor:
         points = draw_batch(target, 256, generator)
         return velocity_loss(model, points, torch.zeros(len(points), dtype=torch.long), 1.0, generator)
 
-    seconds = seconds_of(train(model, loss, RECIPES[name]["steps"], generator=generator))
+    seconds = seconds_of(train(model, loss, **DIFFUSION, generator=generator))
     noise, began = torch.randn(z.shape, generator=generator), time.process_time()
     with torch.no_grad():
-        cloud = last(sample(model.unconditional, noise, time_grid(20)))
+        cloud = last(sample(model.unconditional, noise, time_grid(100)))
     return row_of(judged, cloud, seconds, time.process_time() - began, None, seen)
 
 

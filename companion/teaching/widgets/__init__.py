@@ -5,6 +5,7 @@
 - `live_sampler`, `live_posterior`: small trained networks that run in the browser.
 - `live_coupling`, `live_speculation`: speculative sampling on exact laws, in the browser.
 - `live_guidance`: guided sampling by three ways to choose the weight, in the browser.
+- `live_witness`: a learned witness at any noise level, and the particles that flow down it, in the browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -16,6 +17,7 @@ from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
+from companion.teaching.widgets.witness import LiveWitness, live_witness
 
 __all__ = [
     "Choice",
@@ -25,6 +27,7 @@ __all__ = [
     "LivePosterior",
     "LiveSampler",
     "LiveSpeculation",
+    "LiveWitness",
     "Particles",
     "Slider",
     "explore",
@@ -33,5 +36,6 @@ __all__ = [
     "live_posterior",
     "live_sampler",
     "live_speculation",
+    "live_witness",
     "particles",
 ]

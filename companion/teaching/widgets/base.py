@@ -15,9 +15,10 @@ from companion.foundations.validation import Number, require, require_count
 
 FRONT = Path(__file__).parent / "front"
 MOST_BYTES = 700_000  # of one widget: a page carries several
-STYLES = ("style.css", "guidance.css")
+STYLES = ("style.css", "guidance.css", "witness.css")
 SCRIPTS = (
-    "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "render.js",
+    "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "witness.js",
+    "render.js",
 )  # fmt: skip
 
 

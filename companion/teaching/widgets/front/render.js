@@ -1,6 +1,7 @@
 const RENDERERS = {
   frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior,
   coupling: renderCoupling, speculation: renderSpeculation, guidance: renderGuidance,
+  witness: renderWitness,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
