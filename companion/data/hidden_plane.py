@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from companion.data.toy import eight_gaussians
-from companion.foundations.validation import require, require_count, require_in
+from companion.foundations.validation import Number, require, require_count, require_floating, require_in
 
 RADIUS = 2.0
 
@@ -33,7 +33,7 @@ class HiddenPlane:
 
     dimension: int = 64
     seed: int = 0
-    std: float = 0.14
+    std: Number = 0.14
 
     def __post_init__(self) -> None:
         require_count("dimension", self.dimension, 3)
@@ -58,6 +58,7 @@ class HiddenPlane:
         Raises:
             ValueError: points of another dimension.
         """
+        require_floating("points", points)
         fits = points.ndim == 2 and points.shape[1] == self.dimension
         require(fits, "points", f"of shape {tuple(points.shape)}", f"of shape (n, {self.dimension})")
         return points @ self.rotation[:2].T.to(points)

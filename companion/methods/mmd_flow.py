@@ -99,10 +99,9 @@ def gaussian_force(
     require_count("dimension", dimension, 1)
     v = bandwidth**2 + 2 * std**2
     require(torch.is_tensor(v) or v > 0, "(std, bandwidth)", (std, bandwidth), "not both 0")
-    exponent = -(distance**2) / (2 * v)
-    return (
-        2 * distance * v ** (-dimension / 2 - 1) * (exponent.exp() if torch.is_tensor(exponent) else math.exp(exponent))
-    )
+    log_v = v.log() if torch.is_tensor(v) else math.log(v)
+    exponent = -(distance**2) / (2 * v) - (dimension / 2 + 1) * log_v
+    return 2 * distance * (exponent.exp() if torch.is_tensor(exponent) else math.exp(exponent))
 
 
 def scaled_rbf(bandwidth: Number) -> Kernel:
@@ -204,6 +203,8 @@ def witness_slope(
     """
     require_same_event("points", points, "particles", particles)
     require_same_event("particles", particles, "target", target)
+    require_batch("particles", particles)
+    require_batch("target", target)
     require_callable("kernel", kernel, "a callable (a, b) -> (n, m)")
     slope = torch.zeros_like(points)
     for cloud, weight in ((particles, 1 / len(particles)), (target, -1 / len(target))):
@@ -214,6 +215,7 @@ def witness_slope(
                 values = kernel(block, cloud)
                 shape, wanted = tuple(values.shape), (len(block), len(cloud))
                 require(shape == wanted, "kernel(a, b)", f"of shape {shape}", f"of shape {wanted}")
+                require(values.requires_grad, "kernel(a, b)", "without a gradient", "differentiable in a", TypeError)
                 (gradient,) = torch.autograd.grad(values.sum(), block)
             slope[start : start + rows].add_(gradient, alpha=weight)
     return slope
@@ -232,11 +234,13 @@ class VariancePreserving:
         low, high: the levels that a witness learns, 0 < low < high <= 1.
     """
 
-    low: float = 0.05
-    high: float = 1.0
+    low: Number = 0.05
+    high: Number = 1.0
 
     def __post_init__(self) -> None:
-        require(0 < self.low < self.high <= 1, "(low, high)", (self.low, self.high), "levels with 0 < low < high <= 1")
+        require_in("low", self.low, "(0, 1)")
+        require_in("high", self.high, "(0, 1]")
+        require(self.low < self.high, "(low, high)", (self.low, self.high), "levels with low < high")
 
     def add(
         self, x0: Float[Tensor, "n *event"], level: Float[Tensor, "*n"], noise: Float[Tensor, "n *event"]
@@ -279,12 +283,14 @@ class VarianceExploding:
         data_std: of a coordinate of the data, roughly.
     """
 
-    low: float = 0.1
-    high: float = 3.0
-    data_std: float = 1.0
+    low: Number = 0.1
+    high: Number = 3.0
+    data_std: Number = 1.0
 
     def __post_init__(self) -> None:
-        require(0 < self.low < self.high, "(low, high)", (self.low, self.high), "levels with 0 < low < high")
+        require_in("low", self.low, "(0, inf)")
+        require_in("high", self.high, "(0, inf)")
+        require(self.low < self.high, "(low, high)", (self.low, self.high), "levels with low < high")
         require_in("data_std", self.data_std, "(0, inf)")
 
     def add(
@@ -372,8 +378,12 @@ class NoiseConditionalWitness(nn.Module):
         super().__init__()
         features = getattr(network, "num_features", None)
         require(
-            isinstance(features, int) and isinstance(network, nn.Module),
+            isinstance(features, int) and features > 0 and isinstance(network, nn.Module),
             "network", f"a {type(network).__name__}", "a module with an attribute num_features", TypeError,
+        )  # fmt: skip
+        require(
+            noising is None or isinstance(noising, Noising),
+            "noising", f"a {type(noising).__name__}", "a VariancePreserving or VarianceExploding", TypeError,
         )  # fmt: skip
         self.network, self.noising = network, VariancePreserving() if noising is None else noising
         self.register_buffer("clean_means", torch.zeros(CELLS + 1, features))
@@ -382,6 +392,7 @@ class NoiseConditionalWitness(nn.Module):
 
     def forward(self, x: Float[Tensor, "n *event"], level: Float[Tensor, "*n"]) -> Float[Tensor, "n p"]:
         """The features of points at a level, () or (n,)."""
+        level = level.to(x)
         return self.network(x / _shaped(self.noising.spread(level), x), self.noising.position(level))
 
     @torch.no_grad()
@@ -447,6 +458,14 @@ def witness_loss(
         one_sided: punish only slopes above 1.
         generator: draws the noise and u.
     """
+    require_same_event("clean", clean, "other", other)
+    groups_fit = clean.ndim >= 3 and clean.shape == other.shape and clean.shape[1] >= 2
+    came = f"of shapes {tuple(clean.shape)} and {tuple(other.shape)}"
+    require(groups_fit, "(clean, other)", came, "both (levels, n, *event) with n >= 2")
+    require_floating("levels", levels)
+    require(levels.shape == clean.shape[:1], "levels", f"of shape {tuple(levels.shape)}", f"of shape ({len(clean)},)")
+    require_in("penalty", penalty, "[0, inf)")
+    require_in("shrinkage", shrinkage, "[0, inf)")
     groups, n = clean.shape[:2]
     like = {"generator": generator, "dtype": clean.dtype, "device": clean.device}
     each = levels.repeat_interleave(n)
@@ -516,6 +535,7 @@ def train_witness(
 
     def loss(witness: NoiseConditionalWitness) -> Tensor:
         points = draw_batch(data, 2 * levels_per_step * batch_size, generator)
+        require_batch("data", points)
         clean, other = points.unflatten(0, (2, levels_per_step, batch_size))
         position = torch.rand(levels_per_step, generator=generator, dtype=points.dtype, device=points.device)
         levels = witness.noising.at(position)
@@ -624,7 +644,9 @@ def approximate_flow(
     Raises:
         TypeError, ValueError: as `adaptive_flow`.
     """
+    require_in("share", share, "(0, inf)")
     levels, _ = _require_flow(witness, particles, levels, share, 1, None, None)
+    require(bool((levels.diff() <= 0).all()), "levels", "rising in some place", "falling")
     return _approximate_flow(witness, particles.detach(), levels, share)
 
 
@@ -671,6 +693,8 @@ def _require_flow(witness, particles, levels, step, inner_steps, data, generator
         "witness", f"a {type(witness).__name__}", "a NoiseConditionalWitness", TypeError,
     )  # fmt: skip
     require_batch("particles", particles)
+    wanted = witness.clean_means.dtype
+    require(particles.dtype == wanted, "particles", f"of {particles.dtype}", f"of {wanted} like the witness", TypeError)
     require_in("step", step, "(0, inf)")
     require_count("inner_steps", inner_steps, 1)
     require_floating("levels", levels)
@@ -685,6 +709,7 @@ def _require_flow(witness, particles, levels, step, inner_steps, data, generator
     else:
         cloud = data if isinstance(data, Tensor) else draw_batch(data, 4096, generator)
         require_same_event("particles", particles, "data", cloud)
+        require_batch("data", cloud)
     return levels.to(particles), cloud
 
 
@@ -715,6 +740,9 @@ def kale(data: Float[Tensor, "n p"], particles: Float[Tensor, "m p"], lam: Numbe
         TypeError, ValueError: features that do not fit, or numbers out of range.
     """
     require_same_event("data", data, "particles", particles)
+    for name, features in {"data": data, "particles": particles}.items():
+        rows = features.ndim == 2 and len(features) > 0
+        require(rows, name, f"of shape {tuple(features.shape)}", "features of shape (n, p), n >= 1")
     require_in("lam", lam, "(0, inf)")
     require_count("iterations", iterations, 1)
     with torch.no_grad():

@@ -47,7 +47,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "shrinkage": 0.001,
     },
     "hidden": {"network": {"dim": 64, "num_features": 64, "width": 128}, "steps": 3000},
-    "digits": {"network": {"dim": 64, "num_features": 64, "width": 128}, "steps": 2500},
+    "digits": {
+        "network": {"dim": 64, "num_features": 64, "width": 128},
+        "steps": 2500,
+        "learning_rate": 0.004,
+        "shrinkage": 0.001,
+    },
     "fashion": {"network": {"num_features": 128, "width": 64}, "steps": 20_000, "batch_size": 256},
 }
 SMOKE_FASHION = {"network": {"num_features": 8, "width": 8}, "steps": 2, "batch_size": 4}
