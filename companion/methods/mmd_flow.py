@@ -7,7 +7,7 @@ the levels from noisy to clean, as the particles come nearer.
 
 Source: Galashov, De Bortoli and Gretton, "Deep MMD Gradient Flow Without Adversarial Training" (ICLR 2025, arXiv
 2405.06780). The flow of a fixed kernel and its noise injection: Arbel, Korba, Salim and Gretton (NeurIPS 2019). KALE:
-Glaser, Arbel and Gretton (NeurIPS 2021).
+Glaser, Arbel and Gretton (NeurIPS 2021). Formulas were worked out anew from the published descriptions.
 
 >>> from companion.data.toy import eight_gaussians
 >>> law, generator = eight_gaussians(), torch.Generator().manual_seed(0)
@@ -143,7 +143,7 @@ def mmd_flow(
     noise: Number | Sequence[Number] = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Float[Tensor, "n *event"]]:
-    """Gradient flow of MMD^2 in steps of Euler, yielding every cloud, the start first (Arbel et al. 2019, eq. (5), (7)).
+    """Gradient flow of MMD^2 in steps of Euler, yielding every cloud, the start first (Arbel et al. 2019).
 
     Each particle goes down the witness of the current cloud, without the factor 2 of the squared distance:
 
@@ -443,7 +443,7 @@ def witness_loss(
 ) -> Float[Tensor, ""]:
     """Minus MMD^2 between clean data and noised data, with a penalty on the witness's slope between them.
 
-    For each level t, with x clean, x~ the noised `other` and m, m~ the means of their features (Section 3 of the paper):
+    For each level t, with x clean, x~ the noised `other` and m, m~ the means of their features (the paper's objective):
 
         -MMD_u^2 + penalty mean max(0, unit |grad f_t(u x + (1 - u) x~)| - 1)^2 + shrinkage (mean |phi(x)|^2 + mean |phi(x~)|^2)
 
@@ -566,7 +566,7 @@ def adaptive_flow(
 ) -> Iterator[Float[Tensor, "n *event"]]:
     """Move particles down the witness between them and the data, level by level; yields every cloud, the start first.
 
-    At each level t, `inner_steps` times (the paper's Algorithm 2; `unit` is 1 for `VariancePreserving`):
+    At each level t, `inner_steps` times (the paper's noise-adaptive flow; `unit` is 1 for `VariancePreserving`):
 
         z <- z - step unit_t^2 grad f_t(z),   f_t(z) = <phi(z, t), mean_i phi(z_i, t) - mean_j phi(x_j, t)>.
 

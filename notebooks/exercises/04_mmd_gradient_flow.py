@@ -91,7 +91,7 @@ check("04.1", {"best": best, "blind": blind})
 # %% [markdown]
 # ## 04.2 · The slope of the witness
 #
-# Difficulty 2/5 · 15 minutes · Arbel et al. (2019), eq. (5)
+# Difficulty 2/5 · 15 minutes · the witness of Arbel et al. (2019)
 #
 # The witness of particles $z_1, \dots, z_n$ and data $y_1, \dots, y_m$ is
 #
@@ -219,7 +219,7 @@ show(starts=(0, 8), bandwidths=(0.5, 8, (8, 0.5)))
 # %% [markdown]
 # ## 04.4 · MMD² from sums
 #
-# Difficulty 3/5 · 15 minutes · Section 3, the loss of the witness
+# Difficulty 3/5 · 15 minutes · MMD in the objective of the witness
 #
 # The learned kernel is linear in features, $k(x, y) = \langle \phi(x), \phi(y) \rangle$. Features of $n$ clean points and $m$ noised ones are given. The unbiased estimate is
 #
@@ -269,7 +269,7 @@ check("04.4", squared_mmd)
 # %% [markdown]
 # ## 04.5 · Turn off the penalty
 #
-# Difficulty 4/5 · 20 minutes · Section 3, the gradient penalty
+# Difficulty 4/5 · 20 minutes · the gradient penalty of the objective
 #
 # The loss of the witness has three terms: minus $\mathrm{MMD}^2$, a penalty on slopes $|\nabla f|$ that are not 1, and a small shrinkage, the mean of $|\phi|^2$. What if there is no penalty? Here is a witness of eight Gaussians, trained with it and without, and the flow from $N(0, I)$ with steps of 0.1. The last number is a repair: at each level the step is divided by the median slope at the particles.
 

@@ -20,6 +20,7 @@ HIDDEN = {
     "energy": ("energy kernel", figures.THIRD, "D"),
     "adaptive": ("learned, adaptive", figures.LEARNED, "o"),
 }
+ENDS = {"diffusion": ("diffusion model", "^"), "variational KL critic": ("retrained KL critic", "v")}
 LEVELS = {
     "adaptive": ("adaptive", figures.LEARNED),
     "single level": ("best single level", figures.RIVAL),
@@ -137,41 +138,25 @@ def planes_figure(law: HiddenPlane, clouds: dict[str, Tensor], judge: Judge) -> 
 
 
 def hidden_figure() -> figures.Picture:
-    """Distance in the hidden plane against the nearest-train ratio along the flows, five seeds."""
+    """Distance in the hidden plane against the nearest-train ratio, along flows and where others end; five seeds."""
     stored = results.load("04_hidden")
-    figure, (axes,) = figures.panels(1, size=(7.4, 4.2))
+    floor = stored["floor"]
+    figure, (axes,) = figures.panels(1, size=(8.2, 4.4))
     for method, (label, colour, mark) in HIDDEN.items():
         for row in stored["rows"][method]:
-            steps, distances, ratios = zip(*row["path"])
-            axes.plot(
-                ratios, [max(value, stored["floor"]) for value in distances], color=colour, linewidth=1, alpha=0.6
-            )
-            place = [step for step in (0, 100, 300) if step in steps]
-            at = [steps.index(step) for step in place]
-            axes.plot(
-                [ratios[p] for p in at[1:]],
-                [max(distances[p], stored["floor"]) for p in at[1:]],
-                mark,
-                color=colour,
-                markersize=6,
-            )
+            path = {step: (ratio, max(distance, floor)) for step, distance, ratio in row["path"]}
+            axes.plot(*zip(*path.values()), color=colour, linewidth=1, alpha=0.6)
+            axes.plot(*zip(*(path[step] for step in (100, 300) if step in path)), mark, color=colour, markersize=6)
         axes.plot([], [], mark, linestyle="-", color=colour, markersize=6, label=label)
-    for method, label, mark in (("diffusion", "diffusion model", "^"),):
-        rows = stored["rows"][method]
-        axes.plot(
-            [r["ratio"] for r in rows],
-            [max(r["distance"], stored["floor"]) for r in rows],
-            mark,
-            color=figures.FOURTH,
-            label=label,
-        )
-    axes.axhline(stored["floor"], color=figures.INK, linestyle=":", linewidth=1.5, label="noise floor")
+    for method, (label, mark) in ENDS.items():
+        ends = [(row["ratio"], max(row["distance"], floor)) for row in stored["rows"][method]]
+        axes.plot(*zip(*ends), mark, color=figures.FOURTH, markersize=6, fillstyle="none", label=label)
+    axes.axhline(floor, color=figures.INK, linestyle=":", linewidth=1.5, label="noise floor")
     axes.axvline(1, color=figures.EXACT, linewidth=1)
-    axes.set(
-        yscale="log", xlabel="nearest-train ratio (1: like new data, 0: copies)", ylabel="distance in the hidden plane"
-    )
+    axes.set(yscale="log", ylabel="distance in the hidden plane")
+    axes.set_xlabel("nearest-train ratio (1: like new data, 0: copies)")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    alt = "All flows fall from the top right. The learned one stays at ratio 1; the kernel flows drift to the left as they fall."
+    alt = "All flows fall from the top right. The learned one stays at ratio 1; the fixed bandwidth drifts to the left as it falls."
     return figures.describe(figure, alt)
 
 

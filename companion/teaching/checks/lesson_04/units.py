@@ -143,7 +143,7 @@ class Units:
     "Turn off the penalty",
     difficulty=4,
     minutes=20,
-    equation="Section 3, the gradient penalty",
+    equation="the gradient penalty of the objective",
     takeaway="MMD^2 is of degree 2 in the features and only the penalty is of a higher one: it alone says how long a slope is. Without it features grow as long as one trains, and a step has no length.",
 )
 def units(answer: object) -> Units:

@@ -33,7 +33,7 @@ SLOPE = "slope(points, particles, data, bandwidth)"
     "The slope of the witness",
     difficulty=2,
     minutes=15,
-    equation="Arbel et al. (2019), eq. (5)",
+    equation="the witness of Arbel et al. (2019)",
     takeaway="Data pull, particles push, each with a force that fades beyond a bandwidth. In closed form the flow needs no graph, and one product of matrices a cloud.",
 )
 def slope(answer: object) -> StudentFunction:
@@ -193,7 +193,7 @@ SQUARED = "squared_mmd(clean, noised)"
     "MMD² from sums",
     difficulty=3,
     minutes=15,
-    equation="Section 3, the loss of the witness",
+    equation="MMD in the objective of the witness",
     takeaway="Two sums of features and two sums of squares are enough: unbiased at any size, sometimes below 0, and of cost n p instead of n^2 p.",
 )
 def squared(answer: object) -> StudentFunction:
