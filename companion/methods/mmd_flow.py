@@ -340,16 +340,38 @@ class FeatureMLP(nn.Module):
 
     A perceptron whose `depth` hidden layers add to what comes in (with plain layers, features of different levels
     agree less and the flow loses its way from one to the next).
+
+    Args:
+        dim: of the points.
+        num_features: p.
+        width, depth: of the hidden layers.
+        waves: sines, and as many cosines, of the position.
+        scale: how many times larger than usual the first weights of x begin. More finds fine structure sooner in few
+            dimensions; in many it gets in the way.
+
+    Raises:
+        TypeError, ValueError: counts below 1 (waves: 0), or a scale that is not positive.
     """
 
-    def __init__(self, dim: int, num_features: int = 64, width: int = 128, depth: int = 2, waves: int = 6) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_features: int = 64,
+        width: int = 128,
+        depth: int = 2,
+        waves: int = 6,
+        scale: Number = 1.0,
+    ) -> None:
         super().__init__()
+        require_in("scale", scale, "(0, inf)")
         sizes = {"dim": dim, "num_features": num_features, "width": width, "depth": depth}
         for name, value in sizes.items():
             require_count(name, value, 1)
         require_count("waves", waves, 0)
         self.dim, self.num_features, self.waves = dim, num_features, waves
         self.from_x = nn.Linear(dim, width)
+        with torch.no_grad():
+            self.from_x.weight.mul_(scale)
         self.from_position = nn.Linear(2 * waves + 1, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.head = nn.Linear(width, num_features)

@@ -1107,3 +1107,15 @@ def test_for_large_lam_its_flow_is_the_adaptive_flow_and_its_lam_is_1_unless_sai
     assert torch.equal(ends[()], ends[(1.0,)])
     assert (ends[()] - ends[(0.5,)]).norm() > 1e-3
     assert (ends[()] - adaptive).norm() > 1e-3
+
+
+def test_the_scale_multiplies_the_first_weights_of_x_and_nothing_else():
+    networks = []
+    for scale in (1.0, 3.0):
+        torch.manual_seed(0)
+        networks.append(FeatureMLP(2, 3, 4, scale=scale))
+    plain, scaled = (dict(network.named_parameters()) for network in networks)
+    for name, value in plain.items():
+        assert torch.equal(scaled[name], 3 * value if name == "from_x.weight" else value)
+    with pytest.raises(ValueError, match="scale is 0"):
+        FeatureMLP(2, scale=0)

@@ -41,8 +41,8 @@ RUNS = Path("runs")  # in the reader's folder: where a long training is saved as
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 RECIPES: dict[str, dict[str, Any]] = {
     "plane": {
-        "network": {"dim": 2, "num_features": 64, "width": 64},
-        "steps": 4000,
+        "network": {"dim": 2, "num_features": 64, "width": 64, "scale": 3.0},
+        "steps": 3000,
         "learning_rate": 0.008,
         "shrinkage": 0.001,
     },
