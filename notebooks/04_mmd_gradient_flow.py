@@ -139,7 +139,7 @@ claim(
 #
 # $\mathrm{MMD}_u$ is unbiased. The *gradient penalty* is taken on random points between clean and noised ones. It fixes the units of $f$, and without it a step length means nothing (exercise 5). The paper's is $(|\nabla f_t| - 1)^2$; ours punishes slopes above 1 only, for a small batch can meet the other with its own noise.
 #
-# Here are such witnesses in the plane, for particles that are still noise.
+# Here is such a witness in the plane at four levels, for particles that are still noise: orange where there are too many, blue where some are missing. Nobody told it of eight groups.
 
 # %%
 noise = lesson.start("plane", SEED, 400)

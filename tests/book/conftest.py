@@ -1,5 +1,6 @@
 """The book as a reader has it: a folder of files, a browser, no network and no kernel."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,20 @@ from playwright.sync_api import Browser
 from visits import WIDE, Visit
 
 from companion.classroom.book import ROOT, build
+from companion.teaching.widgets.base import front_end
 from tests.browser import open_browser
+
+SHOW = """async ([text, packed]) => {
+  const unpack = (value) => {
+    if (Array.isArray(value)) return value.map(unpack);
+    if (value === null || typeof value !== "object") return value;
+    if ("bytes" in value) return new DataView(Uint8Array.from(atob(value.bytes), (letter) => letter.charCodeAt(0)).buffer);
+    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, unpack(inner)]));
+  };
+  const state = unpack(packed);
+  const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  window.stop = front.default.render({ model: { get: (name) => state[name] }, el: document.body });
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -60,5 +74,34 @@ def visit(site: Path, browser: Browser) -> Iterator:
         return seen
 
     yield open_page
+    for context in contexts:
+        context.close()
+
+
+def pack(value):
+    """A trait with its bytes as text, wherever they are."""
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    if isinstance(value, list):
+        return [pack(inner) for inner in value]
+    return {name: pack(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.fixture
+def show(browser):
+    """Render a widget in an empty page; returns its element and what went wrong."""
+    contexts = []
+
+    def render(widget, still=True):
+        contexts.append(browser.new_context(reduced_motion="reduce" if still else "no-preference"))
+        page, problems = contexts[-1].new_page(), []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        names = widget.trait_names(sync=True)
+        state = {name: pack(getattr(widget, name)) for name in names if not name.startswith("_")}
+        state = {name: value for name, value in state.items() if isinstance(value, str | int | float | list | dict)}
+        page.evaluate(SHOW, [front_end(), state])
+        return page.locator(".lim-widget"), problems
+
+    yield render
     for context in contexts:
         context.close()

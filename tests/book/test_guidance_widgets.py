@@ -1,6 +1,5 @@
 """The widget of guidance as a reader moves it: what follows from the weights by hand, and what from the learned ones."""
 
-import base64
 import re
 
 import pytest
@@ -14,18 +13,6 @@ from companion.foundations.networks import TimeMLP
 from companion.methods.guidance import GuidanceWeights, sample_guided
 from companion.teaching.widgets import live_guidance
 from companion.teaching.widgets.base import front_end
-
-SHOW = """async ([text, packed]) => {
-  const unpack = (value) => {
-    if (Array.isArray(value)) return value.map(unpack);
-    if (value === null || typeof value !== "object") return value;
-    if ("bytes" in value) return new DataView(Uint8Array.from(atob(value.bytes), (letter) => letter.charCodeAt(0)).buffer);
-    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, unpack(inner)]));
-  };
-  const state = unpack(packed);
-  const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-  window.stop = front.default.render({ model: { get: (name) => state[name] }, el: document.body });
-}"""
 
 START = """async ([text, count]) => {
   const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
@@ -56,35 +43,6 @@ CLOCKS = """(input) => {
   }
   return running.size;
 }"""
-
-
-def pack(value):
-    """A trait with its bytes as text, wherever they are."""
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, list):
-        return [pack(inner) for inner in value]
-    return {name: pack(inner) for name, inner in value.items()} if isinstance(value, dict) else value
-
-
-@pytest.fixture
-def show(browser):
-    """Render a widget in an empty page; returns its element and what went wrong."""
-    contexts = []
-
-    def render(widget, still=True):
-        contexts.append(browser.new_context(reduced_motion="reduce" if still else "no-preference"))
-        page, problems = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        names = widget.trait_names(sync=True)
-        state = {name: pack(getattr(widget, name)) for name in names if not name.startswith("_")}
-        state = {name: value for name, value in state.items() if isinstance(value, str | int | float | list | dict)}
-        page.evaluate(SHOW, [front_end(), state])
-        return page.locator(".lim-widget"), problems
-
-    yield render
-    for context in contexts:
-        context.close()
 
 
 def base(seed, start=0.5, output="softplus"):

@@ -1,6 +1,5 @@
 """The live witness as a reader moves it: its numbers are torch's, its colours are its signs, its flow ends where torch's does."""
 
-import base64
 import re
 
 import pytest
@@ -17,21 +16,8 @@ from companion.methods.mmd_flow import (
     train_witness,
 )
 from companion.teaching.widgets import live_witness
-from companion.teaching.widgets.base import front_end
 
 PAGE = "notebooks/04_mmd_gradient_flow"
-
-SHOW = """async ([text, packed]) => {
-  const unpack = (value) => {
-    if (Array.isArray(value)) return value.map(unpack);
-    if (value === null || typeof value !== "object") return value;
-    if ("bytes" in value) return new DataView(Uint8Array.from(atob(value.bytes), (letter) => letter.charCodeAt(0)).buffer);
-    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, unpack(inner)]));
-  };
-  const state = unpack(packed);
-  const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-  window.stop = front.default.render({ model: { get: (name) => state[name] }, el: document.body });
-}"""
 
 # A hash of the canvas, once what was asked for is drawn.
 PICTURE = """async (canvas) => {
@@ -60,35 +46,6 @@ ASKED = """(input) => {
   window.requestAnimationFrame = ask;
   return asked;
 }"""
-
-
-def pack(value):
-    """A trait with its bytes as text, wherever they are."""
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, list):
-        return [pack(inner) for inner in value]
-    return {name: pack(inner) for name, inner in value.items()} if isinstance(value, dict) else value
-
-
-@pytest.fixture
-def show(browser):
-    """Render a widget in an empty page; returns its element and what went wrong."""
-    contexts = []
-
-    def render(widget, still=True):
-        contexts.append(browser.new_context(reduced_motion="reduce" if still else "no-preference"))
-        page, problems = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        names = widget.trait_names(sync=True)
-        state = {name: pack(getattr(widget, name)) for name in names if not name.startswith("_")}
-        state = {name: value for name, value in state.items() if isinstance(value, str | int | float | list | dict)}
-        page.evaluate(SHOW, [front_end(), state])
-        return page.locator(".lim-widget"), problems
-
-    yield render
-    for context in contexts:
-        context.close()
 
 
 def trained(noising, steps=150):

@@ -91,7 +91,7 @@ def witness_figure(
         figures.scatter(axis, target, figures.INK, size=3, opacity=0.35, limit=limit)
         axis.set_title(f"level {level:.2g}")
     alt = (
-        "At high levels one broad hollow over all the data; at low levels eight separate hollows, one at each Gaussian."
+        "Orange in the middle and far outside; eight blue hollows, one at each Gaussian, darkest at the lowest level."
     )
     return figures.describe(figure, alt)
 
