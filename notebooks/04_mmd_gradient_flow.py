@@ -120,7 +120,7 @@ ours, energy = max(views.worst_start("annealed")), max(views.worst_start("energy
 fixed = {name: min(views.worst_start(name)) for name in views.fixed_bandwidths()}
 claim(
     "five seeds: every fixed bandwidth fails from some start; the annealed and the energy kernel from none",
-    min(fixed.values()) > 0.04 and ours < 0.02 and energy < 0.02,
+    min(fixed.values()) > 0.1 and ours < 0.02 and energy < 0.02,
     {"annealed, worst start": ours, "energy, worst start": energy, "best fixed, worst start": min(fixed.values())},
 )
 
@@ -214,7 +214,7 @@ claim(
 )
 
 # %% [markdown]
-# Read the table with care. The best single level of the same witness does as well as all of them together: the start is near, so **the levels give nothing here**; it is the *learned features* that win.
+# Read the table with care. The best single level of the same witness does as well as all of them together: the start is near, so **the levels give nothing here**; it is the *learned features* that win over kernels in data space. They do not win over everything that learns. A *variational KL critic*, trained anew beside the particles, ends as near, and a diffusion model that is trained for about as long nearly so. What the flow has over the critic is that its training is done once, and a new cloud takes a tenth of a second and no data.
 #
 # ## Real data, and regime 2: digits from a far start
 #
@@ -224,16 +224,15 @@ claim(
 views.levels_figure()
 
 # %% tags=["claim"]
-far = views.over_adaptive(5) + views.over_adaptive(10)
-near = views.over_adaptive(1)
+far, middle, near = views.over_adaptive(10), views.over_adaptive(5), views.over_adaptive(1) + views.over_adaptive(2)
 claim(
-    "five seeds, digits in pixels: from far starts the best single level ends at least one and a half times as far away as the levels together, from near it ends nearer",
-    min(far) > 1.5 and max(near) < 1,
-    {"far, smallest ratio": min(far), "near, largest ratio": max(near)},
+    "five seeds, digits in pixels: from the farthest start the best single level ends at least two and a half times as far away as all levels together; from near starts it ends nearer",
+    min(far) > 2.5 and min(middle) > 1 and max(near) < 1,
+    {"from 10, smallest ratio": min(far), "from 5, smallest": min(middle), "from 1 and 2, largest": max(near)},
 )
 
 # %% [markdown]
-# That is the regime of the levels: **the start is far**. From near one level is better. And mind the judge: at the right, the same clouds in the features of a classifier, of images clipped to black and white, where noise of single pixels hardly counts. There the two lie close together.
+# That is the regime of the levels: **the start is far**. From near one level is better. And mind the judge. At the right are the same flows in the features of a classifier, of images clipped to black and white, where noise of single pixels hardly counts; both have their best setting for that judge. There one level is as near, or nearer, from every start.
 #
 # ## Each particle for itself
 #
@@ -265,8 +264,8 @@ apart = (crowd[:1] - single).abs().max().item()
 distances = {name: views.digits_values(name) for name in ("independent particles", "start")}
 gone = max(a / b for a, b in zip(*distances.values()))
 claim(
-    "a particle that walks alone goes as in a crowd, and covers at least nine tenths of the way to the digits",
-    apart < 1e-3 and gone < 0.1,
+    "a particle that walks alone goes as in a crowd; over five seeds less than a fiftieth of the distance to the digits is left",
+    apart < 1e-3 and gone < 0.02,
     {"largest difference": apart, "distance left, share of the start's": gone},
 )
 
@@ -277,7 +276,7 @@ claim(
 #
 # $$\mathrm{KALE} = (1 + \lambda)\,\max_h\Big\{1 + \mathbb E_{\text{data}}\,h - \mathbb E_{\text{particles}}\,e^h - \tfrac{\lambda}{2}\|h\|^2\Big\}, \qquad h = \langle w, \varphi\rangle .$$
 #
-# It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^h$. For large $\lambda$ it becomes MMD. For small $\lambda$ the factor $e^h$ runs away from a far start unless steps are short. In both tables it ends about where MMD does: no gain here, and about twice the time.
+# It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^h$. For large $\lambda$ it becomes MMD. For small $\lambda$ the factor $e^h$ runs away from a far start unless steps are short. In both tables it ends about where MMD does, or a little farther off: no gain here, and more time.
 #
 # ## Rivals at equal cost, or with their cost beside them
 #
@@ -294,16 +293,17 @@ views.digits_table()
 
 # %% tags=["claim"]
 ours = views.digits_values("adaptive")
-simple = {name: views.digits_values(name) for name in ("energy", "Gaussian fit")}
-margins = {name: min(a / max(b, 1e-9) for a, b in zip(ours, values)) for name, values in simple.items()}
+simple = {name: views.digits_values(name) for name in ("energy", "annealed", "Gaussian fit")}
 claim(
-    "five seeds, digits: two simple rivals, the energy flow and a Gaussian fit, are nearer than the learned flow",
-    min(margins.values()) > 1,
-    {f"learned over {name}, smallest": margin for name, margin in margins.items()},
+    "five seeds, digits: three simple rivals, two kernel flows and a Gaussian fit, are nearer than the learned flow on every seed",
+    all(other < own for values in simple.values() for other, own in zip(values, ours)),
+    {"learned, nearest": min(ours)} | {f"{name}, farthest": max(values) for name, values in simple.items()},
 )
 
 # %% [markdown]
-# So on digits the simple things win, and you should try them first. The energy flow needs no training and comes nearest, but look at its ratio and its copies as it goes on: it moves onto the training digits, and its particles must be drawn together with the data at hand. What the learned flow offers is something else: it never looks at the data again, 65 rows of numbers stand for them, and its samples are as far from the training digits as new ones are, or farther.
+# So on digits the simple things win, and you should try them first. Most of what is trained wins, too: the critics that are retrained at every step come down to the noise floor, with a step length and a penalty that had to be found for each data set, and four seconds of training for each new cloud. Diffusion is nearer at the same cost of training. The learned flow comes in the last third.
+#
+# The energy flow needs no training. But look at its ratio and its copies as it goes on: it moves **onto the training digits**, and its particles must be drawn together, with the data at hand. What the learned flow offers is something else. It never looks at the data again; 65 rows of means stand for them. And its samples are farther from the training digits than new digits are: it errs, but it does not copy.
 
 # %%
 *_, learned = adaptive_flow(digits, wide, schedule, step=0.1, inner_steps=4)
@@ -326,7 +326,9 @@ figures.describe(
 # - *At low levels there is little to learn.* Clean and slightly noised data hardly differ, and the penalty only bounds the slope. So the flow jitters near the data, and we stop at a level above 0.
 # - *In two dimensions*: use a kernel.
 #
-# The paper reports it ahead of other discriminator flows on image sets, and clearly behind diffusion. That agrees with what we see on digits.
+# - *Training may not start.* Where data have the mean and the covariance of the noise, and nothing else is easy to see, the witness can stay at 0 for long. In trials of ours that are not stored here, the hidden plane was not found at four times the learning rate.
+#
+# The paper reports results on image sets that are ahead of other discriminator flows and behind diffusion. Our digits agree with the second half. They do not with the first: a critic that is retrained beside the particles is nearer here, on small data where retraining is cheap.
 #
 # With `PROFILE = "full"` a convolutional witness trains on 32×32 fashion images, on a GPU.
 
