@@ -13,7 +13,7 @@
 #
 # - **You will be able to** say which bandwidth moves a cloud best and why no single one is enough, train a witness at every noise level with no generator and no adversary, flow down it with the data put away, and tell a sampler that learned from one that copied.
 # - **You need first** from [lesson 01](01_distributional_diffusion.ipynb) the forward noise and the energy distance. Kernels are explained here.
-# - **Minutes**: 35 to read, 1 to run, 80 for the exercises.
+# - **Minutes**: 35 to read, 1 to run, 90 for the exercises.
 # - **Paper**: Galashov, De Bortoli and Gretton, *Deep MMD Gradient Flow Without Adversarial Training*, ICLR 2025, [arXiv 2405.06780](https://arxiv.org/abs/2405.06780).
 
 # %% tags=["parameters"]
@@ -51,7 +51,7 @@ data, judge = lesson.training_set("plane", SEED), lesson.judge("plane", SEED)
 #
 # $$f(z) = \frac1n\sum_i k(z_i, z) - \frac1m\sum_j k(y_j, z).$$
 #
-# It is high where there are too many particles and low where they are missing. So let every particle go downhill, $z \leftarrow z - \eta\,\nabla f(z)$, and work $f$ out again (Arbel et al. 2019). This is the gradient flow of the squared **maximum mean discrepancy**, $\mathrm{MMD}^2 = \mathbb E\,k(z,z') + \mathbb E\,k(y,y') - 2\,\mathbb E\,k(z,y)$. Nothing is trained.
+# It is high where there are too many particles and low where they are missing. So let every particle go downhill, $z \leftarrow z - \eta\,\nabla f(z)$, and work $f$ out again (Arbel et al. 2019). This is the gradient flow, up to a factor 2 that we leave to the step, of the squared **maximum mean discrepancy**, $\mathrm{MMD}^2 = \mathbb E\,k(z,z') + \mathbb E\,k(y,y') - 2\,\mathbb E\,k(z,y)$. Nothing is trained.
 #
 # The choice is the *bandwidth* of the kernel. Take two equal Gaussians and move one away. How strong is the force between them?
 
@@ -89,28 +89,29 @@ kernels = {"narrow, 0.5": scaled_rbf(0.5), "wide, 4": scaled_rbf(4), "annealed, 
 origins = bench.starts(SEED, 200)
 
 
-def play(place, title, limit):
+def play(place, title, alt, limit):
     """The flows of the three kernels from one start, every other cloud of a hundred steps."""
     flows = {
         name: list(mmd_flow(origins[place], data[:1000], kernel, 2.0, 100))[::2] for name, kernel in kernels.items()
     }
-    alt = "The narrow kernel is quick near by and stands still far away; the wide one stops as a blur; the annealed one arrives."
     return particles(flows, title=title, alt=alt, labels=[str(step) for step in range(0, 101, 2)], reference=data[:400], limit=limit)  # fmt: skip
 
 
-play("noise", "From noise near by", 3.2)
+near = "The narrow and the annealed kernel gather the particles in eight groups; with the wide one they stop as a blurred ring."
+play("noise", "From noise near by", near, 3.2)
 
 # %% tags=["widget"]
-play("one side", "From far to one side", 13.0)
+far = "The narrow cloud only spreads a little; the wide one is still on its way after a hundred steps; the annealed one arrives."
+play("one side", "From far to one side", far, 13.0)
 
 # %% [markdown]
-# Each fixed kernel fails somewhere. The narrow one does not feel data that are several bandwidths away. The wide one sees them from anywhere, but what it sees is little more than their mean and spread: near the data its force is weak and points to the middle.
+# Each fixed kernel fails somewhere. The narrow one does not feel data that are several bandwidths away. The wide one sees farther, but little more than mean and spread. Here it pushes every particle outwards, since the cloud is narrower than the data, and none to its group; once mean and spread agree, next to no force is left.
 
 # %% tags=["hide-input"]
 views.fields_figure(origins["noise"], data[:400], (0.25, 1.0, 4.0))
 
 # %% [markdown]
-# The same for more kernels, over five seeds: medians of the energy distance after a hundred steps. The *noise floor* is its spread for the data themselves. Every fixed bandwidth takes the better of two step lengths *for each start*. "Noise" injects noise where the slope is taken, less and less of it, the remedy of Arbel et al.; it, too, takes its best setting. The annealed kernel has one step length for all.
+# The same for more kernels, over five seeds: medians of the energy distance after a hundred steps. The *noise floor* is its spread for the data themselves. Every fixed bandwidth takes the better of two step lengths *for each start*. "Noise" injects noise where the slope is taken, less and less of it, the remedy of Arbel et al.; it, too, takes its best setting. The annealed kernel has one step length for all. (The estimate has no bias, so it can fall below 0: particles that lie more evenly than chance would put them do that.)
 
 # %% tags=["hide-input"]
 views.starts_table()
@@ -125,7 +126,7 @@ claim(
 )
 
 # %% [markdown]
-# Note the last row before the floor. The *energy kernel* $-|x - y|$ has no bandwidth: its force does not fade with distance, and it too arrives from everywhere. Remember it; it will be back.
+# Note the last row before the floor. The *energy* kernel $-|x - y|$ has no bandwidth: its force does not fade with distance, and it too arrives from everywhere. Remember it; it will be back.
 #
 # ## Learn the kernel, at every noise level
 #
@@ -139,7 +140,7 @@ claim(
 #
 # $\mathrm{MMD}_u$ is unbiased. The *gradient penalty* is taken on random points between clean and noised ones. It fixes the units of $f$, and without it a step length means nothing (exercise 5). The paper's is $(|\nabla f_t| - 1)^2$; ours punishes slopes above 1 only, for a small batch can meet the other with its own noise.
 #
-# Here is such a witness in the plane at four levels, for particles that are still noise: orange where there are too many, blue where some are missing. Nobody told it of eight groups.
+# Here is such a witness in the plane at four levels, for particles that are still noise: orange where there are too many, blue where some are missing, data as dots. Nobody told it of eight groups.
 
 # %%
 noise = lesson.start("plane", SEED, 400)
@@ -153,18 +154,18 @@ views.witness_figure(plane, noise, data[:400], (1.0, 0.7, 0.4, 0.1))
 # The network runs in the page. Turn the level to see its field; play the flow through all levels, or at the one that you chose. Then begin from one side.
 
 # %% tags=["widget"]
-aside = torch.tensor([5.0, 3.0]) + 0.3 * torch.randn(400, 2, generator=torch.Generator().manual_seed(SEED))
+aside = torch.tensor([3.5, 2.5]) + 0.3 * torch.randn(400, 2, generator=torch.Generator().manual_seed(SEED))
 live_witness(
     plane,
     {"noise": noise[:300], "one side": aside[:300]},
     data[:400],
     title="A witness for every noise level",
-    alt="Orange where there are too many particles, blue where they are missing. From noise the particles gather in eight groups; from one side most never find them.",
+    alt="Orange where there are too many particles, blue where they are missing. From noise the dots gather in eight groups; from one side they crowd into the nearest few and leave the others empty.",
     note="Particles in blue, data in grey. The witness was trained against noise around the data, not against particles from one side.",
 )
 
 # %% [markdown]
-# From noise it works. **From one side it does not**: the witness was trained where the forward noise goes, and this cloud is not of that kind. The annealed kernel above had no such trouble. Training sees the forward process, sampling sees the flow's own clouds, and nobody controls the difference.
+# From noise it works. **From one side it does not**: particles crowd into the nearest groups and do not spread to the others. The witness was trained where the forward noise goes, and this cloud is not of that kind. The annealed kernel above had no such trouble. Training sees the forward process, sampling sees the flow's own clouds, and nobody controls the difference.
 #
 # And is it better than a kernel here? No. Nor are all levels better than one, in the plane and from near.
 
@@ -195,7 +196,7 @@ clouds = {
 views.planes_figure(law, clouds, fair)
 
 # %% [markdown]
-# The learned witness finds the plane. The kernel does not, in as many steps. Give it more, and it gets there, but see how: below, lines are flows, marks stand at 100 and at 300 steps, five seeds each.
+# The learned witness finds the plane, and the ring in it, though not its eight groups (a perfect ring would have a distance near 1/100). In as many steps the kernel's cloud has the width of the ring and not its shape. Give the fixed bandwidth three times as many, and it comes as near, but see how. Below, lines are flows, marks stand at 100 and at 300 steps, five seeds each.
 
 # %% tags=["hide-input"]
 views.hidden_figure()
@@ -214,7 +215,7 @@ claim(
 )
 
 # %% [markdown]
-# Read the table with care. The best single level of the same witness does as well as all of them together: the start is near, so **the levels give nothing here**; it is the *learned features* that win over kernels in data space. They do not win over everything that learns. A *variational KL critic*, trained anew beside the particles, ends as near, and a diffusion model that is trained for about as long nearly so. What the flow has over the critic is that its training is done once, and a new cloud takes a tenth of a second and no data.
+# Read the table with care. The best single level of the same witness does as well as all of them together: the start is near, so **the levels give nothing here**; it is the *learned features* that win over kernels in data space. They do not win over everything that learns. A *variational KL critic*, trained anew beside the particles, ends as near, and a diffusion model that is trained for about as long nearly so. For one cloud the critic, and even the patient kernel, are cheaper than our training. What the flow has over them is that its training is done once; each new cloud takes a tenth of a second and no data.
 #
 # ## Real data, and regime 2: digits from a far start
 #
@@ -232,11 +233,11 @@ claim(
 )
 
 # %% [markdown]
-# That is the regime of the levels: **the start is far**. From near one level is better. And mind the judge. At the right are the same flows in the features of a classifier, of images clipped to black and white, where noise of single pixels hardly counts; both have their best setting for that judge. There one level is as near, or nearer, from every start.
+# That is the regime of the levels: **the start is far**. From near one level is better. (Oddly the adaptive flow ends farthest from the *nearest* start. We did not isolate why.) And mind the judge. At the right are the same flows in the features of a classifier, of images clipped to the range from black to white, where noise of single pixels hardly counts; each has its best setting for that judge. There one level is nearer in the median, from every start.
 #
 # ## Each particle for itself
 #
-# The witness needs the crowd: the mean features of all particles. Replace them by the mean features of *noised data* at the same level, which can be stored too. Then each particle walks alone. But now the field does not vanish when it arrives, so its way must be measured out: at each level go a *share* of the noise that is to be removed. In high dimension noise is about equally long for all, so that one share fits all.
+# The witness needs the crowd: the mean features of all particles. Replace them by the mean features of *noised data* at the same level, which can be stored too. Then each particle walks alone. But now the field does not vanish when it arrives, so its way must be measured out: at each level go a *share* of the noise that is to be removed. In high dimension noise is about equally long for all, so one share fits all. It works in the hidden plane, too, as well as the crowd.
 
 
 # %% tags=["widget"]
@@ -255,7 +256,7 @@ def alone(share):
 explore(alone, title="How far to go", share=Choice([0.4, 0.6, 0.75, 0.85, 1.0, 1.3, 1.8], 0.75, "Share"))
 
 # %% [markdown]
-# Too little leaves noise; too much makes all digits alike, a collapse. Between them is a narrow range of good shares.
+# Too little leaves noise; too much makes all digits alike, a collapse. Between them is a narrow range of good shares, and even there the digits are farther from real ones than with a crowd; in the features of the classifier they can be farther than the noise that they came from.
 
 # %% tags=["claim"]
 *_, crowd = approximate_flow(digits, wide, schedule, 0.75)
@@ -264,8 +265,8 @@ apart = (crowd[:1] - single).abs().max().item()
 distances = {name: views.digits_values(name) for name in ("independent particles", "start")}
 gone = max(a / b for a, b in zip(*distances.values()))
 claim(
-    "a particle that walks alone goes as in a crowd; over five seeds less than a fiftieth of the distance to the digits is left",
-    apart < 1e-3 and gone < 0.02,
+    "a particle that walks alone goes as in a crowd; over five seeds less than a hundredth of the distance to the digits is left",
+    apart < 1e-3 and gone < 0.01,
     {"largest difference": apart, "distance left, share of the start's": gone},
 )
 
@@ -276,16 +277,16 @@ claim(
 #
 # $$\mathrm{KALE} = (1 + \lambda)\,\max_h\Big\{1 + \mathbb E_{\text{data}}\,h - \mathbb E_{\text{particles}}\,e^h - \tfrac{\lambda}{2}\|h\|^2\Big\}, \qquad h = \langle w, \varphi\rangle .$$
 #
-# It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^h$. For large $\lambda$ it becomes MMD. For small $\lambda$ the factor $e^h$ runs away from a far start unless steps are short. In both tables it ends about where MMD does, or a little farther off: no gain here, and more time.
+# It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^h$. For large $\lambda$ its flow becomes that of MMD. For small $\lambda$ the factor $e^h$ runs away from a far start unless steps are short. In both tables, with $\lambda = 1$, it ends somewhat farther off than MMD: no gain here, and more time.
 #
 # ## Rivals at equal cost, or with their cost beside them
 #
-# Digits again, from noise of standard deviation 5. All flows take a hundred steps unless said otherwise, and have their best setting of a grid, chosen on the points that judge. *In features* is lesson 01's distance in a classifier's features. *Copies* are digits nearer to a training digit than half of what is usual for new ones. *Coverage* is the share of held-out digits with a sample among their neighbours.
+# Digits again, from noise of standard deviation 5. Flows take a hundred steps unless said otherwise, the critics two hundred; each has its best setting of a grid, chosen on the points that judge. What trains a generator or a denoiser has one setting, searched beforehand. *In features* is lesson 01's distance in a classifier's features. *Copies* are digits nearer to a training digit than half of what is usual for new ones. *Coverage* is the share of held-out digits with a sample among their neighbours.
 #
 # - **Energy flow**: the kernel without a bandwidth, in pixels; **sliced energy** finds its slope by sorting along random lines (Hertrich et al. 2024).
 # - **GAN** and **Wasserstein GAN**: a generator against a critic (Goodfellow et al. 2014; Arjovsky et al. 2017; Gulrajani et al. 2017).
 # - **Wasserstein critic** and **variational KL critic** (Fan et al. 2022): no generator, but a critic retrained at every step of the particles.
-# - **Diffusion**: a denoiser about as large as the witness, as many updates.
+# - **Diffusion**: a denoiser about as large as the witness, trained for about as many CPU seconds.
 # - **Gaussian fit**: draws with the mean and covariance of the training digits.
 
 # %% tags=["hide-input"]
@@ -293,17 +294,17 @@ views.digits_table()
 
 # %% tags=["claim"]
 ours = views.digits_values("adaptive")
-simple = {name: views.digits_values(name) for name in ("energy", "annealed", "Gaussian fit")}
+simple = {name: views.digits_values(name) for name in ("energy", "annealed")}
 claim(
-    "five seeds, digits: three simple rivals, two kernel flows and a Gaussian fit, are nearer than the learned flow on every seed",
-    all(other < own for values in simple.values() for other, own in zip(values, ours)),
+    "five seeds, digits: two flows of hand-made kernels in pixels, energy and annealed, are nearer than the learned flow on every seed",
+    all(other < own - 0.01 for values in simple.values() for other, own in zip(values, ours)),
     {"learned, nearest": min(ours)} | {f"{name}, farthest": max(values) for name, values in simple.items()},
 )
 
 # %% [markdown]
-# So on digits the simple things win, and you should try them first. Most of what is trained wins, too: the critics that are retrained at every step come down to the noise floor, with a step length and a penalty that had to be found for each data set, and four seconds of training for each new cloud. Diffusion is nearer at the same cost of training. The learned flow comes in the last third.
+# So on digits the simple things win, and you should try them first; even draws from a Gaussian fit are nearer. Most of what is trained wins, too: the critics that are retrained at every step come down to the noise floor, with a step length and a penalty that had to be found for each data set, and four seconds of training for each new cloud. Diffusion is nearer at the same cost of training. The learned flow comes in the last third.
 #
-# The energy flow needs no training. But look at its ratio and its copies as it goes on: it moves **onto the training digits**, and its particles must be drawn together, with the data at hand. What the learned flow offers is something else. It never looks at the data again; 65 rows of means stand for them. And its samples are farther from the training digits than new digits are: it errs, but it does not copy.
+# The energy flow needs no training. But look at its ratio and its copies as it goes on: it moves **onto the training digits**, and its particles must be drawn together, with the data at hand. The learned flow never looks at the data again; 65 rows of means stand for them (a GAN or a diffusion model need not either). And its samples are farther from the training digits than new digits are: it errs, noise is left, but it does not copy.
 
 # %%
 *_, learned = adaptive_flow(digits, wide, schedule, step=0.1, inner_steps=4)
@@ -315,18 +316,17 @@ for axis, pictures, title in zip(axes, (learned, kernel, nearest), titles):
     figures.image_grid(axis, pictures.view(-1, 1, 8, 8), columns=10, title=title)
 figures.describe(
     figure,
-    "Learned digits: legible, a little noisy. Of the energy flow: clean, and many are the training digit below them.",
+    "Learned digits: legible, a little noisy. Of the energy flow: clean, and much like the training digit at the same place in the last panel.",
 )
 
 # %% [markdown]
 # ## Where it fails
 #
 # - *From starts that the forward noise does not make*: the cloud to one side, above.
-# - *Linear kernels match means of features and no more.* Sixty-four equal means do not make two laws equal; what is left over is the floor of the method.
+# - *Linear kernels match means of features and no more.* Sixty-four equal means do not make two laws equal; what is left over is the floor of the method. In the hidden plane it is a ring that should be eight groups.
 # - *At low levels there is little to learn.* Clean and slightly noised data hardly differ, and the penalty only bounds the slope. So the flow jitters near the data, and we stop at a level above 0.
+# - *Training may not start.* Where little but the spread tells data from noise, the witness can stay at 0 for long. Try a smaller learning rate first.
 # - *In two dimensions*: use a kernel.
-#
-# - *Training may not start.* Where data have the mean and the covariance of the noise, and nothing else is easy to see, the witness can stay at 0 for long. In trials of ours that are not stored here, the hidden plane was not found at four times the learning rate.
 #
 # The paper reports results on image sets that are ahead of other discriminator flows and behind diffusion. Our digits agree with the second half. They do not with the first: a critic that is retrained beside the particles is nearer here, on small data where retraining is cheap.
 #

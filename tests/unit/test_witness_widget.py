@@ -261,28 +261,3 @@ def test_it_refuses_a_witness_that_remembers_nothing_or_is_not_of_the_plane(show
         show(NoiseConditionalWitness(FeatureMLP(2)))
     with pytest.raises(ValueError, match="witness is of 3 dimensions, but must be of the plane, dim 2"):
         show(NoiseConditionalWitness(FeatureMLP(3)))
-
-
-class Other(torch.nn.Linear):
-    num_features = 2
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ({"of": FeatureMLP(2)}, "witness is a FeatureMLP, but must be a NoiseConditionalWitness"),
-        ({"of": NoiseConditionalWitness(Other(2, 2))}, "witness is over a Other, but must be over a FeatureMLP"),
-        ({"starts": cloud(20)}, "starts is a Tensor, but must be a mapping of names to particles"),
-        ({"starts": {"near": [[0.0, 0.0]]}}, "near is a list, but must be a torch.Tensor"),
-        ({"data": [[0.0, 0.0]]}, "data is a list, but must be a torch.Tensor"),
-        ({"step_choices": (0.1, "0.2")}, "each of step_choices is '0.2', but must be a number"),
-        ({"levels": 2.5}, "levels is 2.5, but must be a whole number"),
-        ({"position": None}, "position is None, but must be a number"),
-        ({"limit": "wide"}, "limit is 'wide', but must be a number"),
-        ({"title": None}, "title is a NoneType, but must be a text"),
-        ({"alt": 3}, "alt is a int, but must be a text"),
-    ],
-)
-def test_it_refuses_wrong_types(show, words, sentence):
-    with pytest.raises(TypeError, match=sentence):
-        show(**words)

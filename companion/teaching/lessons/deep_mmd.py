@@ -244,7 +244,7 @@ def classifier_judge(session: Session) -> distributional_diffusion.Judge:
     return distributional_diffusion.judge("digits", session)
 
 
-def gaussian_fit(points: Float[Tensor, "n d"], n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+def gaussian_fit(points: Float[Tensor, "rows d"], n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
     """Draws of the Gaussian with the mean and covariance of the points: a reference that costs nothing."""
     factor = torch.linalg.cholesky(torch.cov(points.T) + 1e-4 * torch.eye(points.shape[1]))
     return points.mean(0) + torch.randn(n, points.shape[1], generator=generator) @ factor.T

@@ -23,6 +23,7 @@ from companion.foundations.diffusion import sample, time_grid
 from companion.foundations.distances import Kernel
 from companion.foundations.networks import TimeMLP
 from companion.foundations.training import draw_batch, train
+from companion.foundations.validation import Number
 from companion.methods.mmd_flow import (
     adaptive_flow,
     annealed,
@@ -87,8 +88,8 @@ def kernels(steps: int = 100) -> dict[str, Kernel | Sequence[Kernel]]:
 def compare_starts(seeds: tuple[int, ...] = SEEDS, n: int = 300, steps: int = 100) -> None:
     """Kernel flows in the plane, stored as "04_starts".
 
-    A fixed bandwidth gets the better of two step lengths for each start, with the noise that helps it most or without;
-    the annealed and the energy kernel have one step length for all.
+    A fixed bandwidth gets the better of two step lengths for each start, and in rows of its own the better of two noises,
+    too; the annealed and the energy kernel have one step length for all.
     """
     data: dict[str, Any] = {"seeds": seeds, "bandwidths": BANDWIDTHS, "floor": judge("plane").floor(n), "rows": {}}
     for seed in tqdm(seeds, desc="starts"):
@@ -270,7 +271,7 @@ def nearest_row(judged: Judge, flows: dict[Any, Iterable[Tensor]], seen: Callabl
     return best if seen is None else best | {"best_classifier": min(row["classifier"] for row in rows)}
 
 
-def path_of(judged: Judge, clouds: Sequence[Tensor]) -> list[list[float]]:
+def path_of(judged: Judge, clouds: Sequence[Tensor]) -> list[list[Number]]:
     """(step, distance, nearest-train ratio) of every so many clouds of a flow."""
     return [[step, judged.distance(clouds[step]), judged.ratio(clouds[step])] for step in range(0, len(clouds), EVERY)]
 
