@@ -16,16 +16,13 @@ from companion.methods.mmd_flow import (
     train_witness,
 )
 from companion.teaching.widgets import live_witness
+from tests.browser import PICTURE
 
 PAGE = "notebooks/04_mmd_gradient_flow"
 
-# A hash of the canvas, once what was asked for is drawn.
-PICTURE = """async (canvas) => {
+# Until what was asked for is drawn.
+SETTLE = """async () => {
   for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let sum = 2166136261;
-  for (const value of data) sum = Math.imul(sum ^ value, 16777619) >>> 0;
-  return sum;
 }"""
 
 # How much more red than blue each of some places is; a place is (across, up) in shares of the canvas.
@@ -102,7 +99,9 @@ def state(widget, wanted):
 
 
 def picture(widget):
-    return widget.locator("canvas").evaluate(PICTURE)
+    """A hash of the canvas, once what was asked for is drawn."""
+    widget.evaluate(SETTLE)
+    return widget.evaluate(PICTURE)
 
 
 def counts(widget):
