@@ -298,6 +298,23 @@ def test_one_start_needs_no_list_and_one_level_is_the_noisiest(show, preserving)
     assert problems == []
 
 
+# As on a slow machine: pictures a tenth of a second apart, by their own clock.
+SLOW = """() => {
+  const ask = window.requestAnimationFrame;
+  let clock = 0;
+  window.requestAnimationFrame = (tick) => ask(() => tick(clock += 100));
+}"""
+
+
+def test_a_play_ends_where_pictures_come_slowly(show, preserving):
+    widget, problems = show(field(preserving), still=False)
+    widget.page.evaluate(SLOW)
+    press(widget, "Play")
+    rest(widget)
+    assert counts(widget)[1] == 100
+    assert problems == []
+
+
 def test_the_lessons_page_has_one_that_flows(visit):
     seen = visit(PAGE)
     seen.show_widgets()

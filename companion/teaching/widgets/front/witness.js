@@ -181,7 +181,7 @@ export function flowStep(witness, particles, level, length, cloud, slope) {
 const NODES = 33, PIXELS = 160, ARROWS = 13; // to a side: where f is worked out, its colours, and the arrows
 const FULL = 2; // a witness of this size has the full colour
 const PLACES = 96; // of the level's slider: each of 25 levels is one of them
-const STEP_SHOWN = 45; // milliseconds
+const STEP_SHOWN = 33; // milliseconds
 
 /** The witness's field for the particles as they lie now; play lets them go down it. */
 function renderWitness({ model, el }) {
@@ -300,8 +300,10 @@ function renderWitness({ model, el }) {
       if (!card.root.isConnected) return;
       if (isStill) { // no motion: as many steps as fit between two pictures, and only the end is shown
         for (const late = performance.now() + 25; state.done < total && performance.now() < late;) advance();
-      } else if (stepBegan === null || now - stepBegan >= STEP_SHOWN) {
-        if (state.done < total) advance();
+      } else if (state.done < total && (stepBegan === null || now - stepBegan >= STEP_SHOWN)) {
+        // Where pictures come slowly, more than one step between two of them: a play takes as long everywhere.
+        const due = stepBegan === null ? 1 : Math.min(8, Math.floor((now - stepBegan) / STEP_SHOWN));
+        for (let step = 0; step < due && state.done < total; step++) advance();
         stepBegan = now;
         toSchedule();
         look();
