@@ -8,12 +8,16 @@ from IPython.display import Markdown
 from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
-from companion.data.hidden_plane import HiddenPlane
 from companion.foundations.validation import Number
-from companion.methods.mmd_flow import NoiseConditionalWitness, best_bandwidth, gaussian_force, witness_slope
+from companion.methods.mmd_flow import (
+    NoiseConditionalWitness,
+    best_bandwidth,
+    gaussian_force,
+    scaled_rbf,
+    witness_slope,
+)
 from companion.teaching import figures, results
 from companion.teaching.lessons.deep_mmd import Judge
-from companion.teaching.lessons.mmd_bench import kernels
 
 STARTS = {"noise": "noise", "wide noise": "wide noise", "one side": "far to one side"}
 HIDDEN = {
@@ -60,7 +64,7 @@ def fields_figure(
     side = torch.linspace(-limit, limit, 17)
     grid = torch.cartesian_prod(side, side)
     for axis, bandwidth in zip(axes, bandwidths):
-        slope = -witness_slope(grid, particles, target, kernels()[f"{bandwidth:g}"])
+        slope = -witness_slope(grid, particles, target, scaled_rbf(bandwidth))
         length = slope.norm(dim=1, keepdim=True)
         figures.scatter(axis, target, figures.EXACT, limit=limit)
         figures.scatter(axis, particles, figures.LEARNED, limit=limit)
@@ -125,13 +129,13 @@ def fixed_bandwidths() -> list[str]:
 # --- the hidden plane ---------------------------------------------------------------------------------------------
 
 
-def planes_figure(law: HiddenPlane, clouds: dict[str, Tensor], judge: Judge) -> figures.Picture:
+def planes_figure(clouds: dict[str, Tensor], judge: Judge) -> figures.Picture:
     """Clouds of 64 dimensions, seen in the plane that matters."""
     figure, axes = figures.panels(len(clouds), size=(2.7, 3.2))
     for axis, (name, cloud) in zip(axes, clouds.items()):
         colour = figures.EXACT if name == "fresh data" else figures.LEARNED if "learned" in name else figures.RIVAL
         title = f"{name}\ndistance {judge.distance(cloud):.3f}\nratio {judge.ratio(cloud):.2f}"
-        figures.scatter(axis, law.plane(cloud)[:500], colour, limit=3.2, title=title)
+        figures.scatter(axis, judge.hidden.plane(cloud), colour, limit=3.2, title=title)
     alt = "Fresh data: eight groups. Learned: a ring, its groups not apart. Kernel: a filled disc, as wide as the ring."
     return figures.describe(figure, alt)
 
@@ -161,7 +165,7 @@ def hidden_figure() -> figures.Picture:
 
 def hidden_table() -> Markdown:
     """Medians over five seeds in the hidden plane: 1000 times the distance, nearest-train ratio, CPU seconds."""
-    return _table(results.load("04_hidden"), ("distance", "ratio"), "adaptive")
+    return _table(results.load("04_hidden"), ("distance", "ratio"))
 
 
 def hidden_values(method: str, name: str = "distance") -> list[float]:
@@ -191,17 +195,17 @@ def levels_figure() -> figures.Picture:
     return figures.describe(figure, alt)
 
 
-def over_adaptive(distance: Number, name: str = "distance") -> list[float]:
+def over_adaptive(distance: Number) -> list[float]:
     """For each seed the best single level's distance over that of the adaptive flow."""
     rows = results.load("04_digits")["from"]
     pairs = zip(rows["single level"][f"{distance:g}"], rows["adaptive"][f"{distance:g}"])
-    return [single[name] / adaptive[name] for single, adaptive in pairs]
+    return [single["distance"] / adaptive["distance"] for single, adaptive in pairs]
 
 
 def digits_table() -> Markdown:
     """Medians over five seeds on digits, far start: 1000 times two distances, ratio, two shares in %, CPU seconds."""
     names = ("distance", "classifier", "ratio", "copies", "coverage")
-    return _table(results.load("04_digits"), names, "adaptive")
+    return _table(results.load("04_digits"), names)
 
 
 def digits_values(method: str, name: str = "distance") -> list[float]:
@@ -221,7 +225,7 @@ COLUMNS = {
 WITNESS = ("adaptive", "KALE", "single level", "independent particles")
 
 
-def _table(stored: dict, names: Sequence[str], ours: str) -> Markdown:
+def _table(stored: dict, names: Sequence[str]) -> Markdown:
     columns = [*names, "training", "sampling"]
     lines = ["| | " + " | ".join(COLUMNS[name][0] for name in columns) + " |", "|:--|" + "--:|" * len(columns)]
     for method, rows in sorted(stored["rows"].items(), key=lambda item: -median(row["distance"] for row in item[1])):
@@ -232,7 +236,7 @@ def _table(stored: dict, names: Sequence[str], ours: str) -> Markdown:
             if name == "training" and method in WITNESS:
                 value = stored["training"]
             cells.append("" if value == 0 and name in ("training", "sampling") else f"{value:{form}}")
-        lines.append(f"| {f'**{method}**' if method == ours else method} | " + " | ".join(cells) + " |")
+        lines.append(f"| {f'**{method}**' if method == 'adaptive' else method} | " + " | ".join(cells) + " |")
     floors = {"distance": stored["floor"], "classifier": stored.get("classifier_floor")}
     cells = [f"{1000 * floors[name]:.1f}" if floors.get(name) else "" for name in columns]
     return Markdown("\n".join([*lines, "| *noise floor* | " + " | ".join(cells) + " |"]))
