@@ -32,6 +32,8 @@
     if (kind === "coupling") return inner < 560 ? 630 : 660;
     if (kind === "guidance") return inner < 560 ? 494 + 1.67 * inner : 317 + 0.63 * inner;
     if (kind === "speculation") return inner < 560 ? 620 + inner : 280 + inner / 2;
+    if (kind === "valley") return inner < 511 ? (inner < 348 ? 610 : 500) + 1.91 * inner : 445 + 0.37 * inner;
+    if (kind === "recursive") return inner < 511 ? (inner < 348 ? 710 : 545) + 1.88 * inner : 340 + 0.555 * inner;
     if (kind === "witness") return inner < 560 ? 690 + Math.min(inner, 380) : 250 + Math.min(480, inner - 214);
     return 150 + Math.min(inner, 420);
   }

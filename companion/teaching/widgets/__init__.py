@@ -6,6 +6,8 @@
 - `live_coupling`, `live_speculation`: speculative sampling on exact laws, in the browser.
 - `live_guidance`: guided sampling by three ways to choose the weight, in the browser.
 - `live_witness`: a learned witness at any noise level, and the particles that flow down it, in the browser.
+- `live_valley`, `live_recursive`: a last layer that is solved, for one backbone parameter and batch by batch, in the
+  browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -16,7 +18,9 @@ from companion.teaching.widgets.clouds import Particles, particles
 from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
+from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
+from companion.teaching.widgets.valley import LiveValley, live_valley
 from companion.teaching.widgets.witness import LiveWitness, live_witness
 
 __all__ = [
@@ -25,8 +29,10 @@ __all__ = [
     "LiveCoupling",
     "LiveGuidance",
     "LivePosterior",
+    "LiveRecursive",
     "LiveSampler",
     "LiveSpeculation",
+    "LiveValley",
     "LiveWitness",
     "Particles",
     "Slider",
@@ -34,8 +40,10 @@ __all__ = [
     "live_coupling",
     "live_guidance",
     "live_posterior",
+    "live_recursive",
     "live_sampler",
     "live_speculation",
+    "live_valley",
     "live_witness",
     "particles",
 ]

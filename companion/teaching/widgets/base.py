@@ -11,14 +11,14 @@ import torch
 import traitlets
 
 from companion.foundations.mixtures import GaussianMixture
-from companion.foundations.validation import Number, require, require_count
+from companion.foundations.validation import Number, require, require_count, require_in
 
 FRONT = Path(__file__).parent / "front"
 MOST_BYTES = 700_000  # of one widget: a page carries several
-STYLES = ("style.css", "guidance.css", "witness.css")
+STYLES = ("style.css", "guidance.css", "witness.css", "last_layer.css")
 SCRIPTS = (
     "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "witness.js",
-    "render.js",
+    "axes.js", "valley.js", "recursive.js", "render.js",
 )  # fmt: skip
 
 
@@ -154,6 +154,15 @@ def require_words(title: str, alt: str) -> None:
         require(bool(words.strip()), name, "empty", "a text: not every reader sees the picture")
 
 
+def require_ends(argument: str, ends: object) -> None:
+    """Raise unless `ends` is a pair of finite numbers that rises."""
+    pair = isinstance(ends, tuple | list) and len(ends) == 2
+    require(pair, argument, repr(ends), "a pair (low, high)", TypeError)
+    for end in ends:
+        require_in(f"each end of {argument}", end, "(-inf, inf)")
+    require(ends[0] < ends[1], argument, tuple(ends), "a pair (low, high) that rises")
+
+
 def as_points(cloud: torch.Tensor, argument: str) -> torch.Tensor:
     """A cloud as float32 on the CPU; raise unless it is (..., 2)."""
     require(torch.is_tensor(cloud), argument, f"a {type(cloud).__name__}", "a torch.Tensor", TypeError)
@@ -171,3 +180,8 @@ def plane_mixture(law: object) -> dict[str, list]:
 def float_bytes(values: torch.Tensor) -> bytes:
     """Little-endian float32, row by row."""
     return values.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
+
+
+def double_bytes(values: torch.Tensor) -> bytes:
+    """Little-endian float64, row by row."""
+    return values.detach().to("cpu", torch.float64).contiguous().numpy().astype("<f8").tobytes()

@@ -1,7 +1,7 @@
 const RENDERERS = {
   frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior,
   coupling: renderCoupling, speculation: renderSpeculation, guidance: renderGuidance,
-  witness: renderWitness,
+  witness: renderWitness, valley: renderValley, recursive: renderRecursive,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
