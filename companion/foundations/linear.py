@@ -68,12 +68,12 @@ def ridge_ex(
     Raises:
         TypeError, ValueError: as `ridge`.
     """
-    _require_rows(features, targets)
+    require_rows(features, targets)
     require_in("penalty", penalty, "[0, inf)")
     dtype = features.dtype
     features, targets = _at_least_float32(features), _at_least_float32(targets)
     if prior is not None:
-        _require_weights("prior", prior, features, targets)
+        require_weights("prior", prior, features, targets)
         prior = prior.to(features)
         targets = targets - features @ prior
     rows, columns = features.shape
@@ -145,8 +145,8 @@ class RecursiveLeastSquares(nn.Module):
     @torch.no_grad()
     def update_ex(self, features: Float[Tensor, "n p"], targets: Float[Tensor, "n k"]) -> Int[Tensor, ""]:
         """`update` that does not wait for the device: its status, 0 where the system was solved."""
-        _require_rows(features, targets)
-        _require_weights("weights", self.weights, features, targets)
+        require_rows(features, targets)
+        require_weights("weights", self.weights, features, targets)
         features, targets = features.to(self.weights), targets.to(self.weights)
         self.information.mul_(self.forgetting).addmm_(features.T, features)
         lasting = (1 - self.forgetting) * self.penalty
@@ -170,7 +170,8 @@ def _at_least_float32(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-def _require_rows(features: Tensor, targets: Tensor) -> None:
+def require_rows(features: Tensor, targets: Tensor) -> None:
+    """Raise unless these are features (n, p) and targets (n, k) of one floating dtype on one device."""
     require_floating("features", features)
     require_floating("targets", targets)
     came = f"of shape {tuple(features.shape)}"
@@ -187,7 +188,8 @@ def _require_rows(features: Tensor, targets: Tensor) -> None:
     require(alike, "targets", f"of {targets.dtype} on {targets.device}", same)
 
 
-def _require_weights(name: str, weights: Tensor, features: Tensor, targets: Tensor) -> None:
+def require_weights(name: str, weights: Tensor, features: Tensor, targets: Tensor) -> None:
+    """Raise unless `weights` are a floating (p, k) for these rows, on their device; the dtype may be another."""
     require_floating(name, weights)
     shape = (features.shape[1], targets.shape[1])
     require(weights.shape == shape, name, f"of shape {tuple(weights.shape)}", f"of shape {shape}")

@@ -31,7 +31,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from companion.foundations.fourier import FourierOperator1d, FourierOperator2d  # noqa: F401  whose last layer is solved
-from companion.foundations.linear import RecursiveLeastSquares, require_solved, ridge, ridge_ex
+from companion.foundations.linear import (
+    RecursiveLeastSquares,
+    require_rows,
+    require_solved,
+    require_weights,
+    ridge,
+    ridge_ex,
+)
 from companion.foundations.validation import (
     Number,
     require,
@@ -87,6 +94,8 @@ def proximal_last_layer(
         TypeError, ValueError: as `foundations.linear.ridge`.
         torch.linalg.LinAlgError: the system is singular.
     """
+    require_rows(features, targets)
+    require_weights("previous", previous, features, targets)
     return _ridge("strength", features, targets, strength, previous)
 
 
@@ -126,6 +135,7 @@ def closed_form_loss(features: Float[Tensor, "n p"], targets: Float[Tensor, "n k
 def with_bias(features: Float[Tensor, "*rows p"]) -> Float[Tensor, "*rows p+1"]:
     """The features with a column of ones, so that the last row of W is a bias."""
     require_floating("features", features)
+    require(features.ndim > 0, "features", "of shape ()", "of shape (..., p)")
     return torch.cat([features, features.new_ones(*features.shape[:-1], 1)], dim=-1)
 
 
@@ -300,6 +310,8 @@ def train_closed_form(
     require_in("ridge", ridge, "[0, inf)")
     require_in("strength", strength, "(0, inf)")
     require_in("forgetting", forgetting, "[0, 1]")
+    floating = solve_dtype is None or (isinstance(solve_dtype, torch.dtype) and solve_dtype.is_floating_point)
+    require(floating, "solve_dtype", repr(solve_dtype), "a floating torch.dtype, or None", TypeError)
 
     def layer(weights: Tensor, rows: int) -> LastLayer:
         weights = weights if solve_dtype is None else weights.to(solve_dtype)
@@ -606,11 +618,16 @@ def deep_iv(
         "generator",
     }
     _require_resume(resume, needed, steps, generator)
-    parts: dict[str, Any] = {"phi": instrument_backbone, "psi": treatment_backbone}
+    z, x = _one(first, generator)
+    q = _features_of_one("treatment_backbone", treatment_backbone, x).shape[1]
+    of_instrument = with_bias(_features_of_one("instrument_backbone", instrument_backbone, z))
+    v = of_instrument.new_zeros(of_instrument.shape[1], q)
+    stages = _Stages(v, v.new_zeros(q + 1, _one(second, generator)[1].shape[1]), strengths, proximal)
+    parts: dict[str, Any] = {"phi": instrument_backbone, "psi": treatment_backbone, "layers": stages}
     for name, length in {"phi": steps * inner_steps, "psi": steps}.items():
         parts[f"descent of {name}"] = optimizer(parts[name].parameters(), lr=learning_rate)
         parts[f"schedule of {name}"] = _schedule(parts[f"descent of {name}"], length, cosine)
-    return _deep_iv(parts, first, second, steps, batch_size, strengths, proximal, inner_steps, every, generator, resume)
+    return _deep_iv(parts, first, second, steps, batch_size, inner_steps, every, generator, resume)
 
 
 class _Stages(nn.Module):
@@ -635,15 +652,8 @@ class _Stages(nn.Module):
         return weights
 
 
-def _deep_iv(parts, first, second, steps, batch_size, strengths, proximal, inner_steps, every, generator, resume):
-    phi, psi = parts["phi"], parts["psi"]
-    z, x = _one(first, generator)
-    q = _features_of_one("treatment_backbone", psi, x).shape[1]
-    of_instrument = with_bias(_features_of_one("instrument_backbone", phi, z))
-    outputs = _one(second, generator)[1].shape[1]
-    v = of_instrument.new_zeros(of_instrument.shape[1], q)
-    stages = _Stages(v, v.new_zeros(q + 1, outputs), strengths, proximal)
-    parts["layers"] = stages
+def _deep_iv(parts, first, second, steps, batch_size, inner_steps, every, generator, resume):
+    phi, psi, stages = parts["phi"], parts["psi"], parts["layers"]
     done = _restore(parts, resume, generator)
 
     def resumable() -> dict[str, Any]:

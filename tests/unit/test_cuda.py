@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from companion.data.labelled import four_classes, long_tailed
+from companion.data.regression import Confounded, SineWaves
 from companion.data.toy import eight_gaussians
 from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
 from companion.foundations.distances import energy_distance, mmd2, rational_quadratic, rbf
-from companion.foundations.networks import TimeMLP, UNet
+from companion.foundations.fourier import FourierOperator1d, FourierOperator2d
+from companion.foundations.linear import SINGULAR, RecursiveLeastSquares, require_solved, ridge, ridge_ex
+from companion.foundations.networks import MLP, TimeMLP, UNet
 from companion.foundations.training import train
 from companion.methods.distributional import (
     DistributionalDenoiser,
@@ -27,6 +30,13 @@ from companion.methods.guidance import (
     reward_loss,
     sample_guided,
     self_consistency_loss,
+)
+from companion.methods.last_layer import (
+    closed_form_loss,
+    deep_iv,
+    proximal_last_layer,
+    solve_last_layer,
+    train_closed_form,
 )
 from companion.methods.mmd_flow import (
     FeatureMLP,
@@ -536,3 +546,192 @@ def test_a_witness_is_trained_on_the_device_and_resumes_bit_for_bit(noising):
     ]
     assert torch.equal(*losses)
     assert losses[0].device.type == GPU
+
+
+def rows_of_features(n: int = 40, p: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, targets and weights."""
+    return tuple(torch.randn(*shape, generator=seeded(seed)) for seed, shape in enumerate([(n, p), (n, 2), (p, 2)]))
+
+
+@pytest.mark.parametrize(("n", "p"), [(40, 6), (6, 40)])
+def test_solved_last_layers(n, p):
+    features, targets, weights = rows_of_features(n, p)
+    there = [value.to(GPU) for value in (features, targets, weights)]
+    found, status = ridge_ex(there[0], there[1], 0.5, there[2])
+    assert_same(found, ridge(features, targets, 0.5, weights))
+    assert status.device.type == GPU
+    assert status == 0
+    assert_same(solve_last_layer(*there[:2], 0.1), solve_last_layer(features, targets, 0.1))
+    assert_same(proximal_last_layer(*there, 0.1), proximal_last_layer(features, targets, weights, 0.1))
+    slopes = []
+    for points, values in ((features, targets), there[:2]):
+        loss = closed_form_loss(points.requires_grad_(), values, 0.1)
+        slopes += torch.autograd.grad(loss, points)
+    assert_same(slopes[1], slopes[0])
+
+
+@pytest.mark.parametrize("spoil", [0.0, float("nan"), float("inf")], ids=str)
+def test_what_cannot_be_solved_is_refused_there_too(spoil):
+    features, targets, _ = (value.to(GPU) for value in rows_of_features())
+    _, status = ridge_ex(spoil * features, targets, 0)
+    assert status > 0
+    for call in (lambda: require_solved(status), lambda: ridge(spoil * features, targets, 0)):
+        with pytest.raises(torch.linalg.LinAlgError) as refusal:
+            call()
+        assert str(refusal.value) == SINGULAR
+
+
+@pytest.mark.parametrize("forgetting", [0, 0.8, 1])
+def test_recursive_least_squares(forgetting):
+    features, targets, weights = rows_of_features()
+    memories = [RecursiveLeastSquares(weights.to(device), 0.5, forgetting) for device in ("cpu", GPU)]
+    for rows, values in zip(features.split(8), targets.split(8), strict=True):
+        for memory in memories:
+            memory.update(rows.to(memory.weights), values.to(memory.weights))
+    assert_same(memories[1].weights, memories[0].weights)
+    assert_same(memories[1].information, memories[0].information)
+
+
+def backbone_of(inputs: int, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(MLP(inputs, 6, 16, 1), torch.nn.Tanh()).double()
+
+
+def instrumental_rows(n: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    z = torch.randn(n, 2, generator=seeded(), dtype=torch.float64)
+    x = z.sum(1, keepdim=True) + torch.randn(n, 1, generator=seeded(1), dtype=torch.float64)
+    return z, x, torch.sin(x)
+
+
+def train_two_stages(device: str, steps: int = 6, seed: int = 0, **settings):
+    z, x, y = (value.to(device) for value in instrumental_rows())
+    phi, psi = backbone_of(2, seed).to(device), backbone_of(1, seed + 1).to(device)
+    return deep_iv(phi, psi, (z, x), (z, y), steps, every=settings.pop("every", 1), **settings)
+
+
+def train_one(device: str, steps: int = 6, seed: int = 0, **settings):
+    z, x, _ = (value.to(device) for value in instrumental_rows())
+    return train_closed_form(
+        backbone_of(2, seed).to(device), (z, torch.sin(x)), steps, every=settings.pop("every", 1), **settings
+    )
+
+
+TRAINING = {
+    "full": lambda *given, **settings: train_one(*given, ridge=1e-3, **settings),
+    "proximal": lambda *given, **settings: train_one(*given, mode="proximal", **settings),
+    "recursive": lambda *given, **settings: train_one(*given, mode="recursive", **settings),
+    "in double precision": lambda *given, **settings: train_one(*given, solve_dtype=torch.float64, **settings),
+    "two stages": train_two_stages,
+    "two stages with ridges": lambda *given, **settings: train_two_stages(*given, proximal=False, **settings),
+}
+each_training = pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
+
+
+def shown(state) -> tuple[torch.Tensor, ...]:
+    """Losses, last layer and backbone of a state, as they are now."""
+    losses = state.losses if hasattr(state, "losses") else state.loss
+    return losses, state.weights.clone(), *(value.clone() for value in state.backbone.state_dict().values())
+
+
+@each_training
+def test_last_layers_are_trained_the_same_way(training):
+    for on_gpu, on_cpu in zip(map(shown, training(GPU)), map(shown, training("cpu")), strict=True):
+        for value, other in zip(on_gpu, on_cpu, strict=True):
+            assert_same(value, other)
+    *_, state = training(GPU)
+    inputs = instrumental_rows()[1 if hasattr(state, "losses") else 0].to(GPU)
+    assert state.predict(inputs).device.type == GPU
+
+
+@each_training
+def test_training_of_last_layers_resumes_on_the_device_bit_for_bit(training):
+    through, saved = [], None
+    for state in training(GPU, batch_size=16, generator=seeded(0, GPU)):
+        through.append(shown(state))
+        if state.step == 3:
+            saved = state.state_dict()
+    rest = list(map(shown, training(GPU, seed=4, batch_size=16, generator=seeded(7, GPU), resume=saved)))
+    assert len(rest) == 3
+    for values, others in zip(rest, through[3:], strict=True):
+        assert all(torch.equal(value, other) for value, other in zip(values, others, strict=True))
+
+
+@each_training
+def test_the_host_does_not_wait_between_two_states(training, monkeypatch):
+    """All waiting but that for the status, once a state, would be an error here."""
+    settings, solved, waits = {"batch_size": 16, "cosine": True}, require_solved, []
+
+    def read(status):
+        torch.cuda.set_sync_debug_mode("default")
+        solved(status)
+        waits.append(status)
+        torch.cuda.set_sync_debug_mode("error")
+
+    list(training(GPU, generator=seeded(0, GPU), **settings))  # what a first call sets up may wait
+    monkeypatch.setattr("companion.methods.last_layer.require_solved", read)
+    states = training(GPU, steps=20, generator=seeded(0, GPU), every=10, **settings)
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        for _ in states:
+            pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(waits) == 2
+
+
+OPERATORS = {
+    "on a line": (FourierOperator1d, (16,), 8),
+    "on a line of odd length": (FourierOperator1d, (33,), 8),
+    "on a square": (FourierOperator2d, (10, 12), 5),
+    "on a square of odd sides": (FourierOperator2d, (15, 11), 5),
+}
+each_operator = pytest.mark.parametrize(("kind", "grid", "modes"), OPERATORS.values(), ids=OPERATORS.keys())
+
+
+def both_operators(kind, modes: int, dtype: torch.dtype) -> list[torch.nn.Module]:
+    """One on the CPU and its copy on the GPU."""
+    torch.manual_seed(0)
+    operator = kind(2, 6, width=8, modes=modes).to(dtype)
+    return [operator, copy.deepcopy(operator).to(GPU)]
+
+
+@each_operator
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fourier_operators(kind, grid, modes, dtype):
+    """Values, and gradients by the fields and by every weight, also by what a real field does not feel."""
+    fields = torch.randn(3, *grid, 2, generator=seeded(), dtype=dtype)
+    found = []
+    for operator in both_operators(kind, modes, dtype):
+        points = fields.to(operator.lift.weight).requires_grad_()
+        features = operator(points)
+        slopes = torch.autograd.grad(features.square().sum(), [points, *operator.parameters()])
+        found.append([features.detach(), *slopes])
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        assert on_gpu.dtype == dtype
+        scale = on_cpu.abs().max()
+        assert_same(on_gpu / scale.to(GPU), on_cpu / scale)
+
+
+@each_operator
+def test_the_last_layer_of_a_fourier_operator_is_solved_there(kind, grid, modes):
+    fields = torch.randn(8, *grid, 2, generator=seeded(), dtype=torch.float64)
+    targets, states = fields.cumsum(1) / grid[0], []
+    for operator in both_operators(kind, modes, torch.float64):
+        device = operator.lift.weight.device
+        pair = fields.to(device), targets.to(device)
+        *_, state = train_closed_form(operator, pair, 4, ridge=1e-3)
+        states.append((state.loss, state.weights, state.predict(pair[0])))
+    for on_cpu, on_gpu in zip(*states, strict=True):
+        assert_same(on_gpu, on_cpu)
+
+
+@pytest.mark.parametrize("law", [SineWaves(), Confounded()], ids=["sines", "confounded"])
+def test_regression_data_are_drawn_on_the_device_of_their_generator(law):
+    parts = law.sample(5000, seeded(0, GPU))
+    assert all(part.device.type == GPU for part in parts)
+    again = law.sample(5000, seeded(0, GPU))
+    assert all(torch.equal(part, other) for part, other in zip(parts, again, strict=True))
+    exact = law if isinstance(law, SineWaves) else law.structural
+    inputs = parts[-2]
+    assert_same(exact(inputs), exact(inputs.cpu()))
+    torch.testing.assert_close((parts[-1] - exact(inputs)).mean().cpu(), torch.tensor(0.0), rtol=0, atol=0.08)
