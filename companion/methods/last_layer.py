@@ -180,7 +180,7 @@ class LastLayer(nn.Module):
 class FullSolve(LastLayer):
     """W solved anew for every batch before the backbone's step; meant for a batch that is all of the data."""
 
-    def __init__(self, weights: Float[Tensor, "p k"], rows: int, ridge: Number = 1e-6) -> None:
+    def __init__(self, weights: Float[Tensor, "p k"], rows: int, ridge: Number = 1e-5) -> None:
         super().__init__(weights, rows)
         self.ridge = ridge
 
@@ -278,7 +278,7 @@ def train_closed_form(
     mode: Mode = "full",
     *,
     batch_size: int | None = None,
-    ridge: Number = 1e-6,
+    ridge: Number = 1e-5,
     strength: Number = 0.1,
     forgetting: Number = 0.9,
     solve_dtype: torch.dtype | None = None,
@@ -295,8 +295,8 @@ def train_closed_form(
         mode: "full", W solved before each step (for a batch that is all of the data: on a batch with fewer rows than
             features it over-fits and fails); "proximal", Algorithm 1; "recursive", recursive least squares.
         batch_size: None for all of the data in every step.
-        ridge: of mode "full", not negative. In float32 a ridge below about 1e-6 of the features' mean square may be lost to
-            rounding: see `solve_dtype`.
+        ridge: of mode "full", not negative. In float32 a ridge of about 1e-6 of the features' mean square is lost to
+            rounding, and training may end in an error: solve in float64 then, with `solve_dtype`.
         strength: of the other modes, above 0. The smaller the batch, the larger it should be.
         forgetting: of mode "recursive", in [0, 1].
         solve_dtype: dtype of W and of the solve; None: that of the features.

@@ -1070,7 +1070,7 @@ def test_settings_that_are_not_given():
     assert_identical(*runs)
     steps |= {"learning_rate": 1e-2, "bias": True, "batch_size": None, "solve_dtype": None}
     for mode, others in {
-        "full": {"ridge": 1e-6},
+        "full": {"ridge": 1e-5},
         "proximal": {"strength": 0.1},
         "recursive": {"strength": 0.1, "forgetting": 0.9},
     }.items():

@@ -127,7 +127,7 @@ class ThroughSolve(FullSolve):
         TypeError, ValueError: a number out of range.
     """
 
-    def __init__(self, weights: Float[Tensor, "p k"], rows: int, ridge: Number = 1e-6) -> None:
+    def __init__(self, weights: Float[Tensor, "p k"], rows: int, ridge: Number = 1e-5) -> None:
         require_in("ridge", ridge, "[0, inf)")
         super().__init__(weights, rows, ridge)
 

@@ -1,0 +1,260 @@
+"""What lesson 05 shows beside its cells: descents, fields, and the stored comparisons. Changing a view makes no result stale."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from IPython.display import Markdown
+from jaxtyping import Float
+from torch import Tensor
+
+from companion.data.regression import Confounded
+from companion.foundations.validation import Number
+from companion.teaching import figures, results
+from companion.teaching.lessons.closed_form_bench import WIDTH_STEPS
+
+NAMES = {
+    "full solve, SGD": "closed form, SGD",
+    "full solve, Adam": "closed form, Adam",
+    "through the solve, Adam": "through the solve, Adam",
+    "first layer": "closed-form first layer, Adam",
+}
+ALONE = {"full solve, Adam": "ridge of each batch, Adam"}  # what a full solve is when a batch is not all of the data
+OURS = ("full solve", "proximal", "recursive", "deep, proximal")
+WIDTH_LINES = {"zero": "no network", "wide at the start": "infinitely wide, untrained"}
+LINES = {
+    "SGD": (figures.RIVAL, ":"),
+    "Adam": (figures.RIVAL, "-"),
+    "full solve, SGD": (figures.LEARNED, ":"),
+    "full solve, Adam": (figures.LEARNED, "-"),
+    "proximal, Adam": (figures.LEARNED, "-"),
+    "recursive, Adam": (figures.THIRD, "-"),
+    "Gauss-Newton": (figures.EXACT, "-"),
+}
+
+
+# --- numbers of the stored comparisons ----------------------------------------------------------------------------
+
+
+def rows_of(result: str, part: str) -> dict[str, Any]:
+    """The rows of one study, "constant" or "cosine" in most results."""
+    return results.load(result)[part]["rows"]
+
+
+def settings(result: str, part: str, method: str) -> tuple[float, Any]:
+    """The learning rate and the setting that were best on the seed for tuning."""
+    row = rows_of(result, part)[method]
+    return row["rate"], row["setting"]
+
+
+def finals(result: str, part: str, method: str) -> list[float]:
+    """The final error of each seed; infinite where training broke down."""
+    return [float("inf") if value is None else value for value in rows_of(result, part)[method]["final"]]
+
+
+def reached(result: str, part: str, method: str, goal: str, unit: str = "steps") -> list[float]:
+    """For each seed the steps (or seconds) after which a method is as good as `goal` at its end; infinite if never."""
+    values = rows_of(result, part)[method][f"{unit} to {goal}"]
+    return [float("inf") if value is None else value for value in values]
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Seed by seed, one over the other."""
+    return [one / other for one, other in zip(above, below)]
+
+
+# --- the sines ----------------------------------------------------------------------------------------------------
+
+
+def descent_figure(size: str, methods: Sequence[str], level: str = "Adam") -> figures.Picture:
+    """Test loss against steps and against CPU seconds, medians and range of five seeds; dashed the level of one method."""
+    rows = rows_of(f"05_{size}", "constant")
+    figure, (left, right) = figures.panels(2, size=(4.3, 3.9), sharey=True)
+    for method in methods:
+        colour, style = LINES[method]
+        if method == "full solve, Adam" and size != "full":
+            colour = figures.FOURTH
+        steps, seconds, middle, low, high = zip(*rows[method]["path"])
+        for axes, places in ((left, steps), (right, seconds)):
+            axes.plot(places, middle, style, color=colour, label=shown(method, size))
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    for axes, words in ((left, "steps"), (right, "CPU seconds")):
+        axes.axhline(median(finals(f"05_{size}", "constant", level)), color=figures.INK, linestyle="--", linewidth=1)
+        axes.set(xscale="log", yscale="log", xlabel=words)
+    left.set_ylabel("test loss")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    alt = (
+        "All curves fall. The blue ones of the closed form fall first and farthest, against steps and against seconds."
+    )
+    return figures.describe(figure, alt)
+
+
+def sines_table(size: str) -> Markdown:
+    """Medians over five seeds: loss at the end, how soon Adam's own is reached, and milliseconds a step; both schedules."""
+    constant, cosine = (rows_of(f"05_{size}", schedule) for schedule in ("constant", "cosine"))
+    lines = [
+        "| | loss, constant | to Adam's: steps | seconds | loss, cosine | ms a step |",
+        "|:--|--:|--:|--:|--:|--:|",
+    ]
+    order = sorted(constant, key=lambda method: -middle(constant[method]["final"]))
+    for method in order:
+        cells = [
+            loss(constant[method]["final"]),
+            *(often(constant[method], unit) for unit in ("steps", "seconds")),
+            loss(cosine[method]["final"]) if method in cosine else "",
+            f"{constant[method]['milliseconds']:.2f}",
+        ]
+        lines.append(f"| {bold(method, size)} | " + " | ".join(cells) + " |")
+    return Markdown("\n".join(lines))
+
+
+def middle(values: Sequence[float | None]) -> float:
+    """The median, where None counts as infinite."""
+    return median(float("inf") if value is None else value for value in values)
+
+
+def loss(values: Sequence[float | None]) -> str:
+    """A median in units of 0.0001."""
+    value = 1e4 * middle(values)
+    return "diverges" if value == float("inf") else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def often(row: dict[str, Any], unit: str) -> str:
+    """The median steps or seconds to Adam's level; with the seeds that never come there."""
+    values = row[f"{unit} to Adam"]
+    never = sum(value is None for value in values)
+    if never > len(values) // 2:
+        return "never"
+    return f"{middle(values):.0f}" if unit == "steps" else f"{middle(values):.2f}"
+
+
+def shown(method: str, size: str = "") -> str:
+    """How a method is called in a study; at full batch a full solve is the closed form itself."""
+    return NAMES.get(method, method) if size == "full" else ALONE.get(method, NAMES.get(method, method))
+
+
+def bold(method: str, size: str = "") -> str:
+    """The same, in bold where it is the method of the lesson."""
+    name = shown(method, size)
+    return f"**{name}**" if method.startswith(OURS) and name not in ALONE.values() else name
+
+
+# --- digits and diabetes ------------------------------------------------------------------------------------------
+
+
+def digits_table() -> Markdown:
+    """Medians over five seeds: loss at the end, steps and seconds to Adam's, errors in %; batches of 128 and 16."""
+    lines = [
+        "| | loss, 128 | steps to Adam's | seconds | wrong, % | loss, 16 | steps to Adam's | wrong, % |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    large, small = (rows_of("05_real", f"digits {size}") for size in (128, 16))
+    for method in sorted(large, key=lambda method: -middle(small[method]["final"])):
+        cells = [loss(large[method]["final"]), *(often(large[method], unit) for unit in ("steps", "seconds"))]
+        cells += [per_cent(large[method]["score"]), loss(small[method]["final"]), often(small[method], "steps")]
+        lines.append(f"| {bold(method)} | " + " | ".join([*cells, per_cent(small[method]["score"])]) + " |")
+    return Markdown("\n".join(lines))
+
+
+def per_cent(shares: Sequence[float | None]) -> str:
+    return f"{100 * middle(shares):.1f}"
+
+
+# --- a neural operator --------------------------------------------------------------------------------------------
+
+
+def fields_figure(fields: dict[str, Float[Tensor, "h w"]]) -> figures.Picture:
+    """Fields as images side by side; the pressures share their colours."""
+    figure, axes = figures.panels(len(fields), size=(2.3, 2.6))
+    most = max(field.abs().max().item() for name, field in fields.items() if name != "permeability")
+    for axis, (name, field) in zip(axes, fields.items()):
+        ground = name == "permeability"
+        low, high = (field.min().item() - 12, field.max().item() + 6) if ground else (0, most)
+        axis.imshow(field.cpu().T, origin="lower", cmap="Greys" if ground else "viridis", vmin=low, vmax=high)
+        axis.set(xticks=[], yticks=[], title=name)
+        axis.spines[:].set_visible(False)
+    alt = "Permeability in two greys. The pressure is 0 at the edge and highest inside, where the ground is tight; the learned one can hardly be told from it."
+    return figures.describe(figure, alt)
+
+
+def darcy_table() -> Markdown:
+    """Medians over five seeds: relative error in %, steps and seconds to Adam's own, milliseconds a step."""
+    constant, cosine = (rows_of("05_darcy", name) for name in ("constant", "cosine"))
+    lines = [
+        "| | error, constant, % | to Adam's: steps | seconds | error, cosine, % | to Adam's: steps | seconds | ms a step |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for method in sorted(constant, key=lambda method: -middle(constant[method]["final"])):
+        cells = []
+        for rows in (constant, cosine):
+            cells += [f"{100 * middle(rows[method]['final']):.2f}"]
+            cells += [often(rows[method], unit) for unit in ("steps", "seconds")]
+        cells.append(f"{constant[method]['milliseconds']:.1f}")
+        lines.append(f"| {bold(method)} | " + " | ".join(cells) + " |")
+    return Markdown("\n".join(lines))
+
+
+# --- instrumental variables ---------------------------------------------------------------------------------------
+
+
+def structure_figure(curves: dict[str, Callable[[Tensor], Tensor]], rows: Any) -> figures.Picture:
+    """The rows as they come, the structural function in grey, and what was found."""
+    x = torch.linspace(-4, 4, 200)[:, None]
+    figure, (axes,) = figures.panels(1, size=(6.4, 3.6))
+    axes.scatter(rows.treatment[:800], rows.outcome[:800], s=5, color=figures.INK, alpha=0.2, linewidths=0)
+    axes.plot(x, Confounded().structural(x), color=figures.EXACT, linewidth=4, label="structural function")
+    for (name, predict), colour in zip(curves.items(), (figures.RIVAL, figures.LEARNED)):
+        axes.plot(x, predict(x), color=colour, label=name)
+    axes.set(xlabel="treatment x", ylabel="outcome y", ylim=(-4, 4))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    alt = "The cloud of rows rises from left to right, and regression follows it. The closed-form stages follow the grey sine through it."
+    return figures.describe(figure, alt)
+
+
+def instruments_table() -> Markdown:
+    """Medians and ranges over five seeds of the structural error, and CPU seconds."""
+    stored = results.load("05_instruments")
+    lines = ["| | error, median | least to most | CPU seconds |", "|:--|--:|--:|--:|"]
+    zero = stored["zero"]
+    entries = [("the function 0", zero, None)]
+    entries += [(name, row["error"], row["seconds"]) for name, row in stored["rows"].items()]
+    for name, errors, seconds in sorted(entries, key=lambda entry: -median(entry[1])):
+        words = f"**{name}**" if name.startswith(OURS) else f"*{name}*" if name.startswith(("the", "nothing")) else name
+        cost = "" if seconds is None else f"{seconds:.2f}"
+        lines.append(f"| {words} | {median(errors):.3f} | {min(errors):.3f} to {max(errors):.3f} | {cost} |")
+    return Markdown("\n".join(lines))
+
+
+def instrument_errors(method: str) -> list[float]:
+    """The structural error of each seed."""
+    return results.load("05_instruments")["rows"][method]["error"]
+
+
+# --- width --------------------------------------------------------------------------------------------------------
+
+
+def width_figure(width: Number) -> figures.Picture:
+    """The reduced loss along gradient descent for one width, five starts; the other widths' medians in grey."""
+    stored = results.load("05_widths")
+    figure, (left, right) = figures.panels(2, size=(4.2, 3.4))
+    steps = torch.linspace(0, WIDTH_STEPS, 21)
+    for row in stored["rows"][str(width)]:
+        left.plot(steps, row["loss"], color=figures.LEARNED, linewidth=1.3)
+    for name, place in (("zero", "bottom"), ("wide at the start", "top")):
+        left.axhline(stored[name], color=figures.EXACT, linestyle="--", linewidth=1.5)
+        left.text(WIDTH_STEPS, stored[name], WIDTH_LINES[name], ha="right", va=place, fontsize=10)
+    left.set(yscale="log", ylim=(0.008, 0.4), xlabel="step", ylabel="reduced loss", title=f"{width} features, 5 starts")
+    ends = {each: [row["loss"][-1] for row in stored["rows"][str(each)]] for each in stored["widths"]}
+    figures.band(right, stored["widths"], list(ends.values()), figures.EXACT, "ends")
+    right.plot([width] * len(ends[width]), ends[width], "o", color=figures.LEARNED)
+    right.set(xscale="log", yscale="log", ylim=(0.008, 0.4), xlabel="features", title="where descents end")
+    right.set_xticks(stored["widths"], [str(each) for each in stored["widths"]])
+    right.minorticks_off()
+    return figure
+
+
+def width_ends(width: int) -> list[float]:
+    """The reduced loss at the end, for each start."""
+    return [row["loss"][-1] for row in results.load("05_widths")["rows"][str(width)]]

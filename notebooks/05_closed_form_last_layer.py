@@ -1,0 +1,329 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Closed-form last layer: solve what can be solved
+#
+# With squared loss, the best last layer of a network is a formula. We have known that formula for two centuries, and yet we let gradient descent grope for it, step by step, together with everything else. What happens if we put it in?
+#
+# - **You will be able to** descend on a backbone whose last layer is always solved, say why no gradient goes through the solve, repair the solve when a batch is too small for it, and tell what the solve itself brought from what came with it.
+# - **You need first** ridge regression, and what a gradient step is. Nothing from the other lessons.
+# - **Minutes**: 35 to read, 1 to run, 105 for the exercises.
+# - **Paper**: *Closed-Form Last Layer Optimization*, 2025, [arXiv 2510.04606](https://arxiv.org/abs/2510.04606).
+
+# %% tags=["parameters"]
+PROFILE = "lesson"
+SEED = 0
+DEVICE = "auto"
+
+# %% tags=["setup"]
+import math
+
+import torch
+
+from companion.foundations.linear import ridge
+from companion.methods.last_layer import closed_form_loss, deep_iv, squared_loss, train_closed_form, with_bias
+from companion.teaching import Choice, begin, claim, explore, figures
+from companion.teaching.lessons import closed_form as lesson
+from companion.teaching.lessons import closed_form_bench as bench
+from companion.teaching.lessons import closed_form_views as views
+from companion.teaching.widgets import live_recursive, live_valley
+
+session = begin(PROFILE, SEED, DEVICE)
+sines, digits = (lesson.task(name, SEED).to(session.device) for name in ("sines", "digits"))
+
+# %% [markdown]
+# ## The question: why walk where you can jump?
+#
+# Take the smallest network there is: one feature with one parameter, one weight after it, $f(x) = w\cos(\theta x)$. Its squared loss is a landscape over $(\theta, w)$. For each $\theta$ the best $w$ is known,
+#
+# $$w^\star(\theta) = \frac{\sum_i \cos(\theta x_i)\,y_i}{\sum_i \cos^2(\theta x_i)},$$
+#
+# and these best weights form a **valley**. Descent on both parameters first has to find the valley and then to follow it, and where the valley bends it hits the walls. Descent on $\theta$ alone, with $w$ solved, never leaves the valley.
+#
+# Drag $\theta$ and see $w$ solved again. Then let both descents run. Which of them minds a larger learning rate?
+
+# %% tags=["widget"]
+generator = torch.Generator().manual_seed(SEED)
+x = 4 * torch.rand(60, generator=generator, dtype=torch.float64) - 2
+y = 0.8 * torch.cos(3 * x) + 0.1 * torch.randn(60, generator=generator, dtype=torch.float64)
+live_valley(
+    x,
+    y,
+    title="Solve for w, and only θ is left to walk",
+    alt="A map of the loss over theta and w, with the curve of the best w for each theta. Closed form starts on this curve and follows it to theta 3, where the loss is lowest. Joint descent starts far below the curve, climbs to it first and comes later; from theta 4 it falls into another valley and stays there.",
+    note="Drag θ, on the map or by its slider: w is solved again at once. From θ = 4 the two ways part.",
+    theta=1.8,
+    weight=-1.2,
+    learning_rate=0.5,
+)
+
+# %% [markdown]
+# Not every start works, for either: far to the right the floor of the valley goes up and down, and both get stuck. Solving for $w$ does not make the rest convex.
+#
+# ## The envelope: no gradient through the solve
+#
+# Now a whole network. Its backbone gives features $\Phi_\theta$, one row for each of $n$ samples, $p$ columns; the last layer $W$ is linear. With a ridge $\beta$,
+#
+# $$\mathcal L(W, \theta) = \frac1{2n}\,\|Y - \Phi_\theta W\|^2 + \frac\beta2\|W\|^2, \qquad W^\star(\theta) = \Big(\tfrac1n\Phi_\theta^\top\Phi_\theta + \beta I\Big)^{-1}\tfrac1n\Phi_\theta^\top Y.$$
+#
+# What is left is a loss of the backbone alone, $\mathcal L^\star(\theta) = \mathcal L(W^\star(\theta), \theta)$. Its gradient has two parts: how $\theta$ changes the loss directly, and how it changes $W^\star$, which changes the loss. The second part is zero: $W^\star$ is where the loss is *flat* in $W$. So (Theorem 1 of the paper; economists call it the envelope theorem)
+#
+# $$\nabla \mathcal L^\star(\theta) = \frac{\partial \mathcal L}{\partial\theta}\,(W^\star(\theta), \theta).$$
+#
+# Solve for $W$, treat it as a constant, and call `backward`. No graph through the solve, no second-order terms, nothing is approximated.
+
+# %% tags=["claim"]
+features = torch.randn(60, 12, generator=generator, dtype=torch.float64).requires_grad_()
+targets = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+(envelope,) = torch.autograd.grad(closed_form_loss(features, targets, 0.1), features)
+solved = ridge(features, targets, 60 * 0.1)  # this one keeps its graph
+through = squared_loss(features, solved, targets) + 0.05 * solved.square().sum()
+difference = (torch.autograd.grad(through, features)[0] - envelope).abs().max()
+claim("the envelope gradient is autograd's through the solve, to ten digits", difference < 1e-10, difference)
+
+# %% [markdown]
+# ## All the data in every step
+#
+# A task with five outputs, each a sum of sines of a point in the plane, from 1,000 noisy rows. The backbone is a perceptron with 48 features, and a column of ones for the bias: $p = 49$. First every step sees all rows. Both descents below are plain gradient descent, each with the best learning rate of a grid that reaches to where it diverges.
+
+# %%
+paths = {}
+for method in ("SGD", "full solve, SGD"):
+    rate, setting = views.settings("05_full", "constant", method)
+    states = lesson.train_by(method, sines, SEED, 600, None, rate, setting, every=10)
+    paths[method] = lesson.follow(states, sines)
+    print(f"{method}: learning rate {rate:g}, test loss {paths[method][2][-1]:.2g} after 600 steps")
+
+# %% [markdown]
+# The same for five seeds, in steps and in seconds, and with Adam on the backbone. The learning rate is constant here. (A solve costs time: a matrix of $p \times p$ for each step.)
+
+# %% tags=["hide-input"]
+views.descent_figure("full", ("SGD", "full solve, SGD", "Adam", "full solve, Adam"))
+
+# %% tags=["claim"]
+level = paths["SGD"][2][-1]
+here = next(step for step, error in zip(paths["full solve, SGD"][0], paths["full solve, SGD"][2]) if error <= level)
+steps = max(here, *views.reached("05_full", "constant", "full solve, SGD", "SGD"))
+claim(
+    "all data in each step: the closed form comes down to where tuned SGD ends in at most a fifth of its 600 steps, on five seeds",
+    steps <= 120,
+    {"most steps": steps, "Adam's level, median steps": views.middle(views.reached("05_full", "constant", "full solve, Adam", "Adam"))},
+)
+
+# %% [markdown]
+# WORDS ON ADAM
+#
+# ## Small batches: a solve that knows too little
+#
+# With all the data in each step life is easy. Now draw batches of $b$ rows. When $b < p$ a batch can be fitted exactly, so a solve for the batch alone fits its noise, forgets all other batches, and leaves no error from which the backbone could learn.
+#
+# The repair is a **proximal** step: stay near the previous $W$, as near as a strength $\lambda$ says,
+#
+# $$W_t = \arg\min_W\ \frac1{2b}\|Y_B - \Phi_B W\|^2 + \frac\lambda2\|W - W_{t-1}\|^2 = \Big(\tfrac1b\Phi_B^\top\Phi_B + \lambda I\Big)^{-1}\Big(\tfrac1b\Phi_B^\top Y_B + \lambda W_{t-1}\Big).$$
+#
+# Small $\lambda$: a solve of the batch. Large $\lambda$: $W$ hardly moves, by $\tfrac1\lambda$ times the gradient. Here the features stay as they are, 20 bumps on a line and a constant, so that you see the last layer alone. Play; then move strength and batch size.
+
+# %% tags=["widget"]
+def truth(x, shift=0.0):
+    """Two waves, which may have drifted by a shift."""
+    return torch.sin(2 * math.pi * (x + shift)) + 0.5 * torch.sin(6 * math.pi * (x + shift))
+
+
+places, line = torch.rand(40, 32, generator=generator), torch.linspace(0, 1, 201)
+noise = 0.3 * torch.randn(40, 32, generator=generator)
+live_recursive(
+    places,
+    truth(places) + noise,
+    truth(line),
+    title="A proximal step: from over-fitting each batch to a frozen layer",
+    alt="A wavy truth, four noisy points and the fit after them. With a small strength the fit runs through the four points and far from the truth elsewhere; with a large one it stays flat. The mean error against the strength is a valley; with batches of 32 its left side sinks.",
+    note="Small λ: the fit runs through the batch and swings elsewhere. Large λ: it hardly moves. Try b = 32.",
+    batch_size=4,
+    strength=0.001,
+)
+
+# %% [markdown]
+# **Algorithm 1** of the paper has each batch serve twice: step on the backbone with the *previous* $W$, then solve, near that $W$, with the *new* features of the same batch. This order matters: had the solve come first, the batch would be fitted already and its gradient nearly gone. The second forward pass is the price.
+
+# %%
+settings = {"batch_size": 16, "learning_rate": 3e-3, "generator": session.generator(2), "every": 300}
+for name, mode in {"ridge of each batch": {"mode": "full", "ridge": 1e-3}, "proximal": {"mode": "proximal", "strength": 1.0}}.items():
+    *_, state = train_closed_form(sines.fresh(SEED), sines.train, 300, **mode, **settings)
+    print(f"{name}: batch loss {state.loss:.2g}, test loss {sines.error_of(state.predict):.2g}")
+
+# %% tags=["claim"]
+gaps = views.ratios(views.finals("05_16", "constant", "full solve, Adam"), views.finals("05_16", "constant", "proximal, Adam"))
+claim(
+    "five seeds, 16 rows for 49 features: solving each batch by itself ends at three times the loss of the proximal step or more",
+    min(gaps) > 3,
+    {"smallest ratio": min(gaps), "largest": max(gaps)},
+)
+
+# %% [markdown]
+# ## Remember more: recursive least squares
+#
+# The proximal step remembers *where* $W$ was, not how sure it was of it: it holds on to all directions alike. **Recursive least squares** keeps the matrix of all it has seen, $A \leftarrow g A + (1 - g)\,b\lambda I + \Phi_B^\top\Phi_B$, and moves far only where it has seen little. The factor $g$ **forgets**: with $g = 0$ it is the proximal step, with $g = 1$ it is ridge regression on everything so far. Here the truth drifts. How much should be forgotten?
+
+# %% tags=["widget"]
+shift = torch.linspace(0, 0.1, 40)[:, None]
+live_recursive(
+    places,
+    truth(places, shift) + noise,
+    truth(line, shift),
+    title="Recursive least squares: how much to forget when the truth drifts",
+    alt="A wavy truth that drifts to the left step by step, eight noisy points and three fits. The fit that forgets a little follows it; the fit of all points so far falls behind and its error grows; that of each batch alone is rough. The mean error against the forgetting is lowest between the ends.",
+    note="g = 0 is the proximal step, g = 1 the fit of all points so far, which falls behind the drift.",
+    batch_size=8,
+    strength=0.01,
+    forgetting=0.8,
+)
+
+# %% [markdown]
+# You have just used a **Kalman filter**: $A^{-1}$ is its covariance, and what is forgotten is the noise by which the weights are supposed to wander (exercise 5; lesson 06 builds on it). In our network the features drift, too, and old rows are seen with the features of their time. So memory helps less than it does on the line.
+#
+# ## Rivals at equal cost
+#
+# Medians of five seeds on the sines, test loss times 10,000 after as many steps for all (1,500 at batch 16, 1,000 at 128), and how soon each comes to where *Adam with a constant rate* ends. In bold what solves. The rivals:
+#
+# - **Adam, W at its own rate**: all layers walk; $W$ starts from a ridge solution and has a learning rate of its own.
+# - **Adam, gradient step on W**: Algorithm 1 with the solve replaced by a plain gradient step. If this does as well, the solve was not what helped.
+# - **Moving average** of the batches' ridge solutions; a **closed-form first layer** (Petersen et al. 2024); and exact **Gauss–Newton**, which linearises all layers at once.
+
+# %% tags=["hide-input"]
+views.sines_table("16")
+
+# %% tags=["hide-input"]
+views.sines_table("128")
+
+# %% [markdown]
+# WORDS ON TABLES
+#
+# ## Real data: digits as regression
+#
+# Classification, too, can be squared loss: one output for each class, target 1 for the right one. Handwritten digits, 1,200 to learn from, batches of 128 or 16.
+
+# %%
+rate, strength = views.settings("05_real", "digits 16", "proximal, Adam")
+*_, state = lesson.train_by("proximal, Adam", digits, SEED, 600, 16, rate, strength, every=600)
+inputs, truth_of = digits.test
+guess, right = state.predict(inputs).argmax(1).cpu(), truth_of.argmax(1).cpu()
+missed = (guess != right).nonzero()[:, 0]
+figure, (axes,) = figures.panels(1, size=(6.4, 1.2))
+figures.image_grid(axes, (2 * inputs[missed].cpu() + 0.0).view(-1, 1, 8, 8), columns=min(10, len(missed)), title=f"{len(missed)} of {len(guess)} are taken for another digit")
+figures.describe(figure, "The digits that are mistaken: most are hard for people, too.")
+
+# %% tags=["hide-input"]
+views.digits_table()
+
+# %% tags=["claim"]
+adam, control, ours = (views.finals("05_real", "digits 16", name) for name in ("Adam", "Adam, gradient step on W", "proximal, Adam"))
+claim(
+    "five seeds, digits, batches of 16: the proximal step ends below Adam on every seed, and so does the plain gradient step on W, within a tenth of it",
+    max(views.ratios(ours, adam)) < 0.8 and max(views.ratios(control, ours)) < 1.1,
+    {"proximal over Adam, largest": max(views.ratios(ours, adam)), "gradient step over proximal, largest": max(views.ratios(control, ours))},
+)
+
+# %% [markdown]
+# WORDS digits, diabetes
+#
+# ## A hidden cause: instrumental variables
+#
+# People who take more of a drug are iller, since the ill take more. Regression would blame the drug. Let $x$ be the treatment, $y$ the outcome, and $e$ something unseen that moves both; here $y = \sin(x) + e + \text{noise}$ and $x = z + e + \text{noise}$. An **instrument** $z$, which moves $x$ and reaches $y$ on no other way, helps: ask how $y$ changes with that part of $x$ which $z$ predicts. With features of both this takes two regressions, one after the other (Xu et al. 2021),
+#
+# $$V = \arg\min \|\psi(x) - \phi(z) V\|^2, \qquad u = \arg\min \|y - [\phi(z)V, 1]\,u\|^2, \qquad \hat f(x) = [\psi(x), 1]\,u ,$$
+#
+# and both have a linear last layer. So both are solved in each batch, by proximal steps, while $\phi$ and $\psi$ descend.
+
+# %%
+first, second = lesson.confounded(SEED, bench.IV_ROWS)
+steps = session.pick(smoke=50, lesson=bench.IV_STEPS)
+common = {"batch_size": bench.IV_BATCH, "learning_rate": 3e-3, "cosine": True, "generator": session.generator(3, "cpu"), "every": 50}
+*_, naive = train_closed_form(lesson.bounded(1), first[1:], steps, ridge=1e-4, **common)
+stages = deep_iv(lesson.bounded(2), lesson.bounded(1), first[:2], (second.instrument, second.outcome), steps, strengths=(0.03, 0.1), **common)
+*_, found = stages
+views.structure_figure({"regression": naive.predict, "two stages, closed form": found.predict}, first)
+
+# %% tags=["hide-input"]
+views.instruments_table()
+
+# %% tags=["claim"]
+deep, per_batch, regression = (views.instrument_errors(name) for name in ("deep, proximal", "deep, ridge of each batch", "regression on the treatment"))
+claim(
+    "five seeds: with proximal stages the structural error is less than half of regression's, and less than that of stages solved for each batch alone",
+    max(views.ratios(deep, regression)) < 0.5 and max(views.ratios(deep, per_batch)) < 1,
+    {"over regression, largest": max(views.ratios(deep, regression)), "over each batch alone, largest": max(views.ratios(deep, per_batch))},
+)
+
+# %% [markdown]
+# WORDS
+#
+# ## From fields to fields: a neural operator
+#
+# A **Fourier neural operator** (Li et al. 2021) maps functions to functions. Ours learns Darcy flow: from where the ground is permeable to the pressure of water in it, $-\nabla\cdot(a\nabla u) = 1$. Its last layer is linear at *every grid point*. So a batch of 20 fields on a grid of 16 × 16 gives 5,120 rows for 33 unknowns: the solve is cheap and sure of itself.
+
+# %%
+flow = lesson.task("darcy", SEED).to(session.device)
+rate, strength = views.settings("05_darcy", "constant", "proximal, Adam")
+length = session.pick(smoke=20, lesson=400)
+*_, operator = lesson.train_by("proximal, Adam", flow, SEED, length, 20, rate, strength, every=length)
+inputs, pressure = (part[:1] for part in flow.test)
+shown = {"permeability": inputs[0, ..., 0], "pressure": pressure[0, ..., 0], "learned": operator.predict(inputs)[0, ..., 0]}
+views.fields_figure(shown)
+
+# %% tags=["hide-input"]
+views.darcy_table()
+
+# %% tags=["claim"]
+constant = views.ratios(views.finals("05_darcy", "constant", "proximal, Adam"), views.finals("05_darcy", "constant", "Adam"))
+cosine = views.ratios(views.finals("05_darcy", "cosine", "proximal, Adam"), views.finals("05_darcy", "cosine", "Adam"))
+claim(
+    "five seeds, Darcy flow, 400 steps: the proximal step ends below Adam on every seed, with a constant rate and along a cosine",
+    max(constant) < 1 and max(cosine) < 1,
+    {"constant, largest ratio": max(constant), "cosine, largest ratio": max(cosine)},
+)
+
+# %% [markdown]
+# WORDS
+#
+# ## Does it get stuck?
+#
+# Solving for $W$ leaves a loss that is not convex in $\theta$: the winding floor of the valley. It even has points where all features are zero, the gradient with them, and nothing ever moves. The paper's Theorem 4 says that in the limit of **infinite width**, with a kernel that is positive definite, gradient flow on $\mathcal L^\star$ reaches a global optimum all the same. We cannot show infinity, but we can widen a network and watch. One hidden layer, two periods of a sine, gradient descent in the same time for all widths, five starts.
+
+
+# %% tags=["widget"]
+def width(features):
+    """Descents on the reduced loss from five starts, and where those of all widths end."""
+    return views.width_figure(features)
+
+
+explore(width, title="Wider and wider", features=Choice(list(bench.WIDTHS), 8, "Features"))
+
+# %% [markdown]
+# WORDS
+#
+# ## Where it fails
+#
+# - LIST
+#
+# With `PROFILE = "full"` the operator learns on a grid of 64 × 64, on a GPU.
+
+# %% tags=["slow"]
+if PROFILE == "full":
+    fine = lesson.task("fine darcy", SEED).to(session.device)
+    states = lesson.train_by("proximal, Adam", fine, SEED, 2000, 20, rate, strength, cosine=True, every=100)
+    print("relative error {:.4f} after {} s".format(*[column[-1] for column in lesson.follow(states, fine)[:0:-1]]))
+
+# %% [markdown]
+# ## Common mistakes
+#
+# ## Exercises
+#
+# The notebook [`student/05_closed_form_last_layer`](student/05_closed_form_last_layer.ipynb) holds the exercises.
+#
+# ## What to read next
