@@ -42,6 +42,19 @@ def test_its_seed_decides_what_there_is(name):
     assert not torch.equal(other.train[1], again.train[1])
 
 
+def test_the_operator_of_the_full_profile_learns_on_a_finer_grid():
+    task = lesson._darcy(0, size=24, fields=8, width=8, modes=12)
+    steps, _, errors = lesson.follow(lesson.train_by("proximal, Adam", task, 0, 4, 4, 1e-2, 1e-3, every=2), task)
+    assert steps == [2, 4]
+    assert errors[-1] < 1
+
+
+def test_a_task_may_be_moved_to_another_device():
+    there = lesson.task("sines", 0).to("meta")
+    assert there.device.type == "meta"
+    assert next(there.fresh(0).parameters()).device.type == "meta"
+
+
 def test_no_row_to_judge_by_is_among_those_to_learn_from():
     for name in ("digits", "diabetes"):
         task = lesson.task(name, 0)
@@ -120,11 +133,27 @@ def test_a_study_tunes_on_its_own_seed_and_reports_others(monkeypatch):
         (1, 1e-2),
     ]
     row = found["rows"]["proximal, Adam"]
-    assert (row["rate"], row["setting"], row["tried"]) == (1e-2, 0.1, 2)
+    assert (row["chosen"], row["tried"]) == ([(1e-2, 0.1)] * 2, 2)
     assert len(row["final"]) == len(row["score"]) == 2
     assert all(share < 0.2 for share in row["score"])
     assert row["path"][0][0] == 10
     assert row["path"][-1][0] == 60
+
+
+def test_plain_descent_has_the_best_setting_of_each_seed(monkeypatch):
+    finals = {(0, 0.1): 3.0, (0, 1.0): 2.0, (1, 0.1): 3.0, (1, 1.0): math.inf}
+
+    def followed(method, name, batch_size, steps, cosine, every, seed, rate, setting, score=None):
+        return {"step": [1], "seconds": [0.1], "error": [finals[seed, rate]], "final": finals[seed, rate]}
+
+    monkeypatch.setattr(bench, "followed", followed)
+    row = bench.study("sines", 16, 1, {"SGD": bench.grid((0.1, 1.0))}, seeds=(0, 1))["rows"]["SGD"]
+    assert (row["chosen"], row["final"], row["edge"]) == ([(1.0, None), (0.1, None)], [2.0, 3.0], True)
+
+
+def test_a_setting_that_fails_on_one_seed_is_not_chosen():
+    assert bench.geometric_mean([1e-9, math.inf]) == math.inf
+    assert bench.geometric_mean([1.0, 4.0]) == pytest.approx(2)
 
 
 def test_how_soon_a_level_is_reached():
@@ -189,7 +218,7 @@ def test_settings_of_rivals_are_not_at_the_edge_of_their_grids_where_a_larger_ra
 
 
 def test_the_stored_comparison_is_what_the_lesson_finds_again():
-    rate, setting = views.settings("05_full", "constant", "full solve, Adam")
+    rate, setting = views.settings("05_full", "constant", "full solve, Adam", 1)
     task = lesson.task("sines", 1)
     _, _, errors = lesson.follow(lesson.train_by("full solve, Adam", task, 1, 600, None, rate, setting), task)
     assert median(errors[-4:]) == pytest.approx(views.finals("05_full", "constant", "full solve, Adam")[1], rel=0.5)
@@ -203,6 +232,16 @@ def test_numbers_that_are_missing_count_as_infinite():
     assert views.often(row, "steps") == "never"
     assert views.often(row, "seconds") == "1.00"
     assert views.ratios([2.0, 3.0], [1.0, 2.0]) == [2.0, 1.5]
+
+
+def test_pictures_are_described():
+    digits, flow = lesson.task("digits", 0), lesson.task("darcy", 0)
+    missed = views.missed_figure(lambda x: torch.zeros(len(x), 10), 0)
+    zeros = (digits.test[1].argmax(1) != 0).sum()
+    assert f"{zeros} of 597" in missed.axes[0].get_title()
+    pictures = [missed, views.flow_figure(lambda x: x, flow), views.descent_figure("full", ("SGD", "full solve, Adam"))]
+    pictures.append(views.structure_figure({"regression": torch.sin}, lesson.confounded(0, 50)[0]))
+    assert all(len(picture.alt) > 40 for picture in pictures)
 
 
 def test_views_show_what_is_stored():

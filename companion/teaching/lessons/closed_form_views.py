@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from IPython.display import Markdown
-from jaxtyping import Float
+from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from companion.data.regression import Confounded
+from companion.data import images
+from companion.data.regression import Confounded, SineWaves
 from companion.foundations.validation import Number
 from companion.teaching import figures, results
+from companion.teaching.lessons.closed_form import Task, task
 from companion.teaching.lessons.closed_form_bench import WIDTH_STEPS
 
 NAMES = {
@@ -23,6 +25,7 @@ NAMES = {
 ALONE = {"full solve, Adam": "ridge of each batch, Adam"}  # what a full solve is when a batch is not all of the data
 OURS = ("full solve", "proximal", "recursive", "deep, proximal")
 WIDTH_LINES = {"zero": "no network", "wide at the start": "infinitely wide, untrained"}
+STEPS = (20, 50, 100, 200, 500, 1000)  # marked where they are reached
 LINES = {
     "SGD": (figures.RIVAL, ":"),
     "Adam": (figures.RIVAL, "-"),
@@ -42,10 +45,10 @@ def rows_of(result: str, part: str) -> dict[str, Any]:
     return results.load(result)[part]["rows"]
 
 
-def settings(result: str, part: str, method: str) -> tuple[float, Any]:
-    """The learning rate and the setting that were best on the seed for tuning."""
-    row = rows_of(result, part)[method]
-    return row["rate"], row["setting"]
+def settings(result: str, part: str, method: str, seed: int) -> tuple[float, Any]:
+    """The learning rate and the setting that a method was given on a seed; for other seeds those of one of the five."""
+    chosen = rows_of(result, part)[method]["chosen"]
+    return tuple(chosen[seed % len(chosen)])
 
 
 def finals(result: str, part: str, method: str) -> list[float]:
@@ -62,6 +65,11 @@ def reached(result: str, part: str, method: str, goal: str, unit: str = "steps")
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """Seed by seed, one over the other."""
     return [one / other for one, other in zip(above, below)]
+
+
+def over(result: str, part: str, method: str, other: str) -> list[float]:
+    """For each seed the final error of one method over that of another."""
+    return ratios(finals(result, part, method), finals(result, part, other))
 
 
 # --- the sines ----------------------------------------------------------------------------------------------------
@@ -82,6 +90,9 @@ def descent_figure(size: str, methods: Sequence[str], level: str = "Adam") -> fi
     for axes, words in ((left, "steps"), (right, "CPU seconds")):
         axes.axhline(median(finals(f"05_{size}", "constant", level)), color=figures.INK, linestyle="--", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel=words)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    left.set_xticks(STEPS, map(str, STEPS))
+    left.set_xlim(rows["Adam"]["path"][0][0], rows["Adam"]["path"][-1][0])
     left.set_ylabel("test loss")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -107,7 +118,8 @@ def sines_table(size: str) -> Markdown:
             f"{constant[method]['milliseconds']:.2f}",
         ]
         lines.append(f"| {bold(method, size)} | " + " | ".join(cells) + " |")
-    return Markdown("\n".join(lines))
+    noise = loss([0.5 * SineWaves.outputs * SineWaves.noise**2])
+    return Markdown("\n".join([*lines, f"| *noise in the targets* | {noise} | | | {noise} | |"]))
 
 
 def middle(values: Sequence[float | None]) -> float:
@@ -144,6 +156,17 @@ def bold(method: str, size: str = "") -> str:
 # --- digits and diabetes ------------------------------------------------------------------------------------------
 
 
+def missed_figure(predict: Callable[[Tensor], Tensor], seed: int) -> figures.Picture:
+    """The test digits of a seed that are taken for others."""
+    inputs, targets = task("digits", seed).test
+    missed = predict(inputs).argmax(1) != targets.argmax(1)
+    pictures = images.digits("test", seed).images[missed]
+    figure, (axes,) = figures.panels(1, size=(6.4, 1.4))
+    title = f"{len(pictures)} of {len(inputs)} are taken for another digit"
+    figures.image_grid(axes, pictures, max(1, min(12, len(pictures))), title)
+    return figures.describe(figure, "Digits that are mistaken for others; most of them are hard for people, too.")
+
+
 def digits_table() -> Markdown:
     """Medians over five seeds: loss at the end, steps and seconds to Adam's, errors in %; batches of 128 and 16."""
     lines = [
@@ -165,17 +188,20 @@ def per_cent(shares: Sequence[float | None]) -> str:
 # --- a neural operator --------------------------------------------------------------------------------------------
 
 
-def fields_figure(fields: dict[str, Float[Tensor, "h w"]]) -> figures.Picture:
-    """Fields as images side by side; the pressures share their colours."""
-    figure, axes = figures.panels(len(fields), size=(2.3, 2.6))
-    most = max(field.abs().max().item() for name, field in fields.items() if name != "permeability")
+def flow_figure(predict: Callable[[Tensor], Tensor], flow: Task) -> figures.Picture:
+    """A test field with as much ground of one kind as of the other: its permeability, its pressure, and what was learned."""
+    place = flow.test[0].mean((1, 2, 3)).abs().argmin()
+    inputs, pressure = (part[place, None] for part in flow.test)
+    figure, axes = figures.panels(3, size=(2.5, 2.7))
+    fields = {"permeability": inputs, "pressure": pressure, "learned pressure": predict(inputs)}
     for axis, (name, field) in zip(axes, fields.items()):
-        ground = name == "permeability"
-        low, high = (field.min().item() - 12, field.max().item() + 6) if ground else (0, most)
-        axis.imshow(field.cpu().T, origin="lower", cmap="Greys" if ground else "viridis", vmin=low, vmax=high)
+        look = (
+            {"cmap": "Greys", "vmin": -3, "vmax": 3} if name == "permeability" else {"vmin": 0, "vmax": pressure.max()}
+        )
+        axis.imshow(field[0, ..., 0].cpu().T, origin="lower", **look)
         axis.set(xticks=[], yticks=[], title=name)
         axis.spines[:].set_visible(False)
-    alt = "Permeability in two greys. The pressure is 0 at the edge and highest inside, where the ground is tight; the learned one can hardly be told from it."
+    alt = "Permeability in two greys, dark where water passes easily. The pressure is 0 at the edge and highest inside, where the ground is tight; the learned one can hardly be told from it."
     return figures.describe(figure, alt)
 
 
