@@ -164,8 +164,8 @@ for mode, strength in {"full": {"ridge": 1e-3}, "proximal": {"strength": 1.0}}.i
 # %% tags=["claim"]
 gaps = views.over("05_16", "constant", "full solve, Adam", "proximal, Adam")
 claim(
-    "five seeds, 16 rows for 49 features: solving each batch by itself ends at three times the loss of the proximal step or more",
-    min(gaps) > 3,
+    "five seeds, 16 rows for 49 features: solving each batch by itself ends at ten times the loss of the proximal step or more",
+    min(gaps) > 10,
     {"smallest ratio": min(gaps), "largest": max(gaps)},
 )
 
@@ -266,7 +266,7 @@ claim(
 )
 
 # %% [markdown]
-# Regression is far off, since it follows the cloud. A ridge of each batch alone is better, and wavers; the proximal stages stay nearer, and need no last fit to all rows (*refit*), which without them is the usual remedy. But mind the row of **polynomials**: with one treatment that you can plot, two-stage least squares on a few powers is as good, in no time. Deep features are for treatments and instruments that are images or long vectors. And all settings were chosen by the true error, which nobody knows outside of a toy.
+# Regression is far off, since it follows the cloud. A ridge for each batch alone is better. The proximal stages come much nearer, and need no last fit to all rows (*refit*) at the end. But mind the row of **polynomials**. With one treatment that you can plot, two-stage least squares on a few powers is about as good, in no time; deep features are for treatments and instruments that are images or long vectors. And all settings were chosen by the true error, which nobody knows outside of a toy. The last row is what regression would reach if nothing were hidden, the floor of this game.
 #
 # ## From fields to fields: a neural operator
 #
@@ -294,7 +294,7 @@ claim(
 )
 
 # %% [markdown]
-# A lower error for as many steps, and fewer steps to Adam's own. In seconds the lead is small: the second forward pass through the operator costs about as much as is won. That is the usual bargain of this method. The dearer the backbone, the dearer the second pass; the more the last layer matters, the more it brings.
+# A lower error after as many steps, with both schedules, and Adam's own error in about half of the steps. A step costs more, by its second forward pass, but not so much that the lead in seconds is lost. Here the solve is worth its name: the plain gradient step on $W$ gets about half of the gain, and no more.
 #
 # ## Does it get stuck?
 #
@@ -318,7 +318,7 @@ explore(width, title="Wider and wider", features=Choice(list(bench.WIDTHS), 8, "
 # - *Batches much smaller than the features, with a small strength*: the solve learns the batch by heart, and training may blow up (exercise 4).
 # - *A second knob.* The strength must be tuned along with the learning rate, and the best one depends on the batch size.
 # - *Single precision with a tiny ridge*: see above.
-COSINE
+# - *Small batches and a learning rate that falls*: along a cosine Adam catches up. Always look at both columns.
 # - *Wide last layers.* A solve costs $p^3$, or $b^3$ if the batch is smaller: cheap at 256, not at 10,000.
 # - *Where the last layer is not the difficulty*, as on diabetes, it brings nothing.
 #
