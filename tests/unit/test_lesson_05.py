@@ -11,6 +11,7 @@ from companion.teaching import results
 from companion.teaching.lessons import closed_form as lesson
 from companion.teaching.lessons import closed_form_bench as bench
 from companion.teaching.lessons import closed_form_views as views
+from companion.teaching.lessons.closed_form_costs import STUDIES
 
 NAMES = ("sines", "digits", "diabetes", "darcy")
 RESULTS = ("05_full", "05_128", "05_16", "05_real", "05_darcy")
@@ -209,12 +210,22 @@ def test_stored_studies_hold_five_seeds_and_what_was_tried(name):
             assert len(row["final"]) == 5
             if method != "linear ridge":
                 assert row["tried"] >= 2
-                assert row["milliseconds"] > 0
+                assert len(row["chosen"]) == 5
 
 
-def test_settings_of_rivals_are_not_at_the_edge_of_their_grids_where_a_larger_rate_was_not_worse():
-    for size in ("full", "128", "16"):
-        assert not views.rows_of(f"05_{size}", "constant")["SGD"]["edge"]
+def test_every_method_of_every_study_has_a_cost():
+    costs = results.load("05_costs")
+    for result, part, _ in STUDIES:
+        methods = {method for method, row in views.rows_of(result, part).items() if "chosen" in row}
+        assert costs[f"{result}, {part}"].keys() == methods
+        assert all(value > 0 for value in costs[f"{result}, {part}"].values())
+
+
+def test_the_rates_of_those_who_are_beaten_are_not_at_the_edge_of_what_was_tried():
+    assert not views.rows_of("05_full", "constant")["SGD"]["edge"]
+    parts = [("05_real", f"digits {size}{schedule}") for size in (128, 16) for schedule in ("", ", cosine")]
+    parts += [(f"05_{size}", schedule) for size in ("full", "128", "16") for schedule in ("constant", "cosine")]
+    assert [part for part in parts if views.rows_of(*part)["Adam"]["edge"]] == []
 
 
 def test_the_stored_comparison_is_what_the_lesson_finds_again():
@@ -228,9 +239,9 @@ def test_numbers_that_are_missing_count_as_infinite():
     assert views.middle([1.0, None, 3.0]) == 3.0
     assert views.loss([1e-4, 2e-4, 3e-4]) == "2"
     assert views.loss([None, None, 1.0]) == "diverges"
-    row = {"steps to Adam": [100, None, None], "seconds to Adam": [0.5, 1.0, None]}
-    assert views.often(row, "steps") == "never"
-    assert views.often(row, "seconds") == "1.00"
+    assert views.soon({"steps to Adam": [100, None, None]}, 2.0) == ["never", "never"]
+    assert views.soon({"steps to Adam": [100, 200, None]}, 2.0) == ["200", "0.40"]
+    assert views.soon({}, 2.0) == ["never", "never"]
     assert views.ratios([2.0, 3.0], [1.0, 2.0]) == [2.0, 1.5]
 
 

@@ -56,15 +56,20 @@ def finals(result: str, part: str, method: str) -> list[float]:
     return [float("inf") if value is None else value for value in rows_of(result, part)[method]["final"]]
 
 
-def reached(result: str, part: str, method: str, goal: str, unit: str = "steps") -> list[float]:
-    """For each seed the steps (or seconds) after which a method is as good as `goal` at its end; infinite if never."""
-    values = rows_of(result, part)[method][f"{unit} to {goal}"]
+def reached(result: str, part: str, method: str, goal: str) -> list[float]:
+    """For each seed the steps after which a method is as good as `goal` at its end; infinite if never."""
+    values = rows_of(result, part)[method][f"steps to {goal}"]
     return [float("inf") if value is None else value for value in values]
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """Seed by seed, one over the other."""
     return [one / other for one, other in zip(above, below)]
+
+
+def cost(result: str, part: str, method: str) -> float:
+    """CPU milliseconds of a step, measured beside the other methods of the study."""
+    return results.load("05_costs")[f"{result}, {part}"][method]
 
 
 def over(result: str, part: str, method: str, other: str) -> list[float]:
@@ -83,7 +88,8 @@ def descent_figure(size: str, methods: Sequence[str], level: str = "Adam") -> fi
         colour, style = LINES[method]
         if method == "full solve, Adam" and size != "full":
             colour = figures.FOURTH
-        steps, seconds, middle, low, high = zip(*rows[method]["path"])
+        steps, _, middle, low, high = zip(*rows[method]["path"])
+        seconds = [step * cost(f"05_{size}", "constant", method) / 1000 for step in steps]
         for axes, places in ((left, steps), (right, seconds)):
             axes.plot(places, middle, style, color=colour, label=shown(method, size))
             axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -113,9 +119,9 @@ def sines_table(size: str) -> Markdown:
     for method in order:
         cells = [
             loss(constant[method]["final"]),
-            *(often(constant[method], unit) for unit in ("steps", "seconds")),
+            *soon(constant[method], cost(f"05_{size}", "constant", method)),
             loss(cosine[method]["final"]) if method in cosine else "",
-            f"{constant[method]['milliseconds']:.2f}",
+            f"{cost(f'05_{size}', 'constant', method):.2f}",
         ]
         lines.append(f"| {bold(method, size)} | " + " | ".join(cells) + " |")
     noise = loss([0.5 * SineWaves.outputs * SineWaves.noise**2])
@@ -133,13 +139,12 @@ def loss(values: Sequence[float | None]) -> str:
     return "diverges" if value == float("inf") else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def often(row: dict[str, Any], unit: str) -> str:
-    """The median steps or seconds to Adam's level; "never" where most seeds do not come there."""
-    values = row.get(f"{unit} to Adam", [None])  # plain descent was not followed to it
-    never = sum(value is None for value in values)
-    if never > len(values) // 2:
-        return "never"
-    return f"{middle(values):.0f}" if unit == "steps" else f"{middle(values):.2f}"
+def soon(row: dict[str, Any], milliseconds: float) -> list[str]:
+    """The median steps to Adam's level, and the seconds that they take; "never" where most seeds do not come there."""
+    values = row.get("steps to Adam", [None])  # plain descent was not followed to it
+    if sum(value is None for value in values) > len(values) // 2:
+        return ["never", "never"]
+    return [f"{middle(values):.0f}", f"{middle(values) * milliseconds / 1000:.2f}"]
 
 
 def shown(method: str, size: str = "") -> str:
@@ -170,13 +175,14 @@ def missed_figure(predict: Callable[[Tensor], Tensor], seed: int) -> figures.Pic
 def digits_table() -> Markdown:
     """Medians over five seeds: loss at the end, steps and seconds to Adam's, errors in %; batches of 128 and 16."""
     lines = [
-        "| | loss, 128 | steps to Adam's | seconds | wrong, % | loss, 16 | steps to Adam's | wrong, % |",
-        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+        "| | loss, 128 | to Adam's: steps | seconds | wrong, % | loss, 16 | to Adam's: steps | seconds | wrong, % |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     large, small = (rows_of("05_real", f"digits {size}") for size in (128, 16))
     for method in sorted(large, key=lambda method: -middle(small[method]["final"])):
-        cells = [loss(large[method]["final"]), *(often(large[method], unit) for unit in ("steps", "seconds"))]
-        cells += [per_cent(large[method]["score"]), loss(small[method]["final"]), often(small[method], "steps")]
+        cells = [loss(large[method]["final"]), *soon(large[method], cost("05_real", "digits 128", method))]
+        cells += [per_cent(large[method]["score"]), loss(small[method]["final"])]
+        cells += soon(small[method], cost("05_real", "digits 16", method))
         lines.append(f"| {bold(method)} | " + " | ".join([*cells, per_cent(small[method]["score"])]) + " |")
     return Markdown("\n".join(lines))
 
@@ -216,8 +222,8 @@ def darcy_table() -> Markdown:
         cells = []
         for rows in (constant, cosine):
             cells += [f"{100 * middle(rows[method]['final']):.2f}"]
-            cells += [often(rows[method], unit) for unit in ("steps", "seconds")]
-        cells.append(f"{constant[method]['milliseconds']:.1f}")
+            cells += soon(rows[method], cost("05_darcy", "constant", method))
+        cells.append(f"{cost('05_darcy', 'constant', method):.1f}")
         lines.append(f"| {bold(method)} | " + " | ".join(cells) + " |")
     return Markdown("\n".join(lines))
 
