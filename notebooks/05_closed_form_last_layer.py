@@ -49,7 +49,7 @@ sines, digits = (lesson.task(name, SEED).to(session.device) for name in ("sines"
 # Drag $\theta$ and see $w$ solved again. Then let both descents run, from here and from $\theta = 4$. Which one arrives first?
 
 # %% tags=["widget"]
-generator = torch.Generator().manual_seed(SEED)
+generator = torch.Generator().manual_seed(0)  # what the widgets show is the same for every SEED
 x = 4 * torch.rand(60, generator=generator, dtype=torch.float64) - 2
 y = 0.8 * torch.cos(3 * x) + 0.1 * torch.randn(60, generator=generator, dtype=torch.float64)
 live_valley(
@@ -64,7 +64,7 @@ live_valley(
 )
 
 # %% [markdown]
-# Do not trust one start. Try $\theta = 1$: there closed form stays on a plateau, while the joint descent, which begins outside the valley, finds its way around. And from the right the floor of the valley goes up and down, and both may get stuck. Solving for $w$ takes one direction out of the problem; it does not make the rest convex.
+# Do not trust one start. From $\theta = 1$ neither leaves the plateau at this rate. With a rate of 2 the joint descent does, since it begins outside the valley, and closed form does not. And on the right the floor of the valley goes up and down. Solving for $w$ takes one direction out of the problem; it does not make the rest convex.
 #
 # ## The envelope: no gradient through the solve
 #
@@ -79,8 +79,8 @@ live_valley(
 # Solve for $W$, treat it as a constant, and call `backward`. There is no graph through the solve, and nothing is approximated. (Differentiating *through* the solve is variable projection, Golub and Pereyra 1973. It gives the same numbers for more work.)
 
 # %% tags=["claim"]
-features = torch.randn(60, 12, generator=generator, dtype=torch.float64).requires_grad_()
-targets = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+rows = torch.randn(60, 15, generator=session.generator(1, "cpu"), dtype=torch.float64)
+features, targets = rows[:, :12].clone().requires_grad_(), rows[:, 12:]
 (envelope,) = torch.autograd.grad(closed_form_loss(features, targets, 0.1), features)
 solved = ridge(features, targets, 60 * 0.1)  # this one keeps its graph
 through = squared_loss(features, solved, targets) + 0.05 * solved.square().sum()
@@ -338,7 +338,7 @@ if PROFILE == "full":
 # ## Common mistakes
 #
 # - *Differentiating through the solve* "to be exact". The envelope is exact.
-# - *Another ridge in the solve than in the loss*: then $W$ is not its minimum, and the envelope does not hold.
+# - *Another ridge in the solve than in the loss that is watched.* The gradient belongs to the loss with the solve's own ridge.
 # - *No bias*: without a column of ones the solve has a harder problem than `nn.Linear`.
 # - *Solving with old features.* Algorithm 1 solves after the backbone has moved; with the features of before it loses most of its lead.
 # - *Solving before the step*, on a small batch: its gradient is nearly gone.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from companion.foundations.validation import Number, require, require_floating, require_in
 
+LEAST_BLOCK = 64  # columns of a block of F'F
 SINGULAR = (
     "The least-squares system is not positive definite: raise the penalty above 0, solve in float64, or look for "
     "features that are not finite."
@@ -75,13 +76,13 @@ def ridge_ex(
     if prior is not None:
         require_weights("prior", prior, features, targets)
         prior = prior.to(features)
-        targets = targets - features @ prior
+        targets = targets - predict(features, prior)
     rows, columns = features.shape
     if columns <= rows:
-        step, status = _solve(features.T @ features, penalty, features.T @ targets)
+        step, status = _solve(_gram(features), penalty, _moments(features, targets))
     else:
-        step, status = _solve(features @ features.T, penalty, targets)
-        step = features.T @ step
+        step, status = _solve(_gram(features.T), penalty, targets)
+        step = _moments(features, step)
     return (step if prior is None else prior + step).to(dtype), status
 
 
@@ -151,9 +152,33 @@ class RecursiveLeastSquares(nn.Module):
         self.information.mul_(self.forgetting).addmm_(features.T, features)
         lasting = (1 - self.forgetting) * self.penalty
         self.information.diagonal().add_(lasting)
-        step, status = _solve(self.information, 0, features.T @ (targets - features @ self.weights))
+        residuals = targets - predict(features, self.weights)
+        step, status = _solve(self.information, 0, _moments(features, residuals))
         self.weights.add_(step)
         return status
+
+
+def predict(features: Float[Tensor, "n p"], weights: Float[Tensor, "p k"]) -> Float[Tensor, "n k"]:
+    """F W. With few outputs a CPU multiplies the transposes several times faster."""
+    return (weights.T @ features.T).T
+
+
+def _moments(features: Float[Tensor, "n p"], targets: Float[Tensor, "n k"]) -> Float[Tensor, "p k"]:
+    """F'Y, the quicker way round, too."""
+    return (targets.T @ features).T
+
+
+def _gram(features: Float[Tensor, "n p"]) -> Float[Tensor, "p p"]:
+    """F'F. Where no graph is wanted only blocks of its lower half are multiplied: Cholesky reads no others."""
+    if torch.is_grad_enabled() and features.requires_grad:
+        return features.T @ features
+    columns = features.shape[1]
+    width = max(LEAST_BLOCK, columns // 4)
+    product = features.new_zeros(columns, columns)
+    for start in range(0, columns, width):
+        block = slice(start, start + width)
+        torch.mm(features[:, start:].T, features[:, block], out=product[start:, block])
+    return product
 
 
 def _solve(

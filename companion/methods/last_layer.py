@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from companion.foundations.fourier import FourierOperator1d, FourierOperator2d  # noqa: F401  whose last layer is solved
 from companion.foundations.linear import (
     RecursiveLeastSquares,
+    predict,
     require_rows,
     require_solved,
     require_weights,
@@ -109,7 +110,7 @@ def squared_loss(
     features: Float[Tensor, "n p"], weights: Float[Tensor, "p k"], targets: Float[Tensor, "n k"]
 ) -> Float[Tensor, ""]:
     """`|Y - F W|^2 / 2n`: half the squared error, summed over outputs, mean over rows."""
-    return 0.5 * (targets - features @ weights).square().sum(1).mean()
+    return 0.5 * (targets - predict(features, weights)).square().sum(1).mean()
 
 
 def closed_form_loss(features: Float[Tensor, "n p"], targets: Float[Tensor, "n k"], ridge: Number) -> Float[Tensor, ""]:
