@@ -23,6 +23,7 @@ DEVICE = "auto"
 
 # %% tags=["setup"]
 import math
+from statistics import median
 
 import torch
 
@@ -90,7 +91,7 @@ claim("the envelope gradient is autograd's through the solve, to ten digits", di
 # %% [markdown]
 # ## All the data in every step
 #
-# A task with five outputs, each a sum of sines of a point in the plane, from 1,000 slightly noisy rows. The backbone is a perceptron with 48 features, and a column of ones for the bias: $p = 49$. First every step sees all rows. Both descents below are plain gradient descent, each with the best learning rate of a grid that reaches to where it diverges. (Plain descent is stable up to a rate that depends on the data, so it has the best rate of the grid for each seed, in hindsight.)
+# A task with five outputs, each a sum of sines of a point in the plane, from 1,000 slightly noisy rows. The backbone is a perceptron with 48 features, and a column of ones for the bias: $p = 49$. First every step sees all rows. Both descents below are plain gradient descent, each with the best learning rate of a coarse grid. (Which rates are stable depends on the data, so SGD has its best one for each seed, in hindsight.)
 
 # %% tags=["nbval-ignore-output"]
 paths = {}
@@ -118,9 +119,9 @@ claim(
 )
 
 # %% [markdown]
-# Look at the learning rates, too. Closed form bears one that is tens of times larger: what made SGD unstable was the last layer, and it no longer walks. And look at the seconds. A step with its solve costs more, and that hardly shows.
+# Look at the learning rates, too. Closed form bears one that is tens of times larger: what made SGD unstable, it seems, was mostly the last layer, which no longer walks. And look at the seconds: a step with its solve costs more, and that hardly shows.
 #
-# One warning. The best ridge here is tiny, and in *single precision* a solve with so small a ridge breaks down, and training with it. The full solves of this lesson are in double precision (`solve_dtype=torch.float64`).
+# One warning. The best ridge here is tiny, and in *single precision* a solve with so small a ridge breaks down, and training with it. The full solves in our comparisons are in double precision; in your own code, say `solve_dtype=torch.float64`.
 #
 # ## Small batches: a solve that knows too little
 #
@@ -153,13 +154,22 @@ live_recursive(
 )
 
 # %% [markdown]
-# In **Algorithm 1** of the paper each batch serves twice: a step on the backbone with the *previous* $W$, then a solve, near that $W$, with the *new* features of the same batch. The order matters: had the solve come first, the batch would be fitted already and its gradient nearly gone. The price is a second forward pass.
+# (Larger batches forgive a weak strength; the best one hardly moves.) In **Algorithm 1** of the paper each batch serves twice: a step on the backbone with the *previous* $W$, then a solve, near that $W$, with the *new* features of the same batch. The order matters: had the solve come first, the batch would be fitted already and its gradient nearly gone. The price is a second forward pass.
 
 # %% tags=["nbval-ignore-output"]
-settings = {"batch_size": 16, "learning_rate": 3e-3, "generator": session.generator(2), "every": 300}
-for mode, strength in {"full": {"ridge": 1e-3}, "proximal": {"strength": 1.0}}.items():
-    *_, state = train_closed_form(sines.fresh(SEED), sines.train, 300, mode, **strength, **settings)
-    print(f"{mode}: batch loss {state.loss:.2g}, test loss {sines.error_of(state.predict):.2g}")
+length = session.pick(smoke=60, lesson=900)
+
+
+def show(mode, **setting):
+    """Train in batches of 16 and print the last losses: of the batch before its step, and on new points."""
+    common = {"batch_size": 16, "learning_rate": 3e-3, "generator": session.generator(2), "every": 20}
+    states = train_closed_form(sines.fresh(SEED), sines.train, length, mode, **setting, **common)
+    losses = [(state.loss.item(), sines.error_of(state.predict)) for state in states][-10:]
+    print("{}: batch loss {:.2g}, test loss {:.2g}".format(mode, *map(median, zip(*losses))))
+
+
+show("full", ridge=1e-3)
+show("proximal", strength=1.0)
 
 # %% tags=["claim"]
 gaps = views.over("05_16", "constant", "full solve, Adam", "proximal, Adam")
@@ -172,7 +182,11 @@ claim(
 # %% [markdown]
 # ## Remember more: recursive least squares
 #
-# The proximal step remembers *where* $W$ was, not how sure it was of it: it holds on to all directions alike. **Recursive least squares** keeps the matrix of all it has seen, $A \leftarrow g A + (1 - g)\,b\lambda I + \Phi_B^\top\Phi_B$, and moves far only where it has seen little. The factor $g$ **forgets**: with $g = 0$ it is the proximal step, with $g = 1$ it is ridge regression on everything so far. Here the truth drifts. How much should be forgotten?
+# The proximal step remembers *where* $W$ was, not how sure it was of it: it holds on to all directions alike. **Recursive least squares** keeps a matrix $A$ of all it has seen, at first $b\lambda I$, and moves far only where it has seen little:
+#
+# $$A \leftarrow g A + (1 - g)\,b\lambda I + \Phi_B^\top\Phi_B, \qquad W \leftarrow W + A^{-1}\Phi_B^\top(Y_B - \Phi_B W).$$
+#
+# The factor $g$ **forgets**: with $g = 0$ it is the proximal step, with $g = 1$ it is ridge regression on everything so far. Here the truth drifts. How much should be forgotten?
 
 # %% tags=["widget"]
 shift = torch.linspace(0, 0.1, 40)[:, None]
@@ -189,11 +203,17 @@ live_recursive(
 )
 
 # %% [markdown]
+# And in the network of above:
+
+# %% tags=["nbval-ignore-output"]
+show("recursive", strength=0.1, forgetting=0.9)
+
+# %% [markdown]
 # You have just used a **Kalman filter**: $A^{-1}$ is its covariance, and forgetting adds the noise by which the weights are supposed to wander (exercise 5; lesson 06 builds on it). In a network the features move, too, and what $A$ remembers was seen with the features of its time. So we expect less of memory there than on the line.
 #
 # ## Rivals at equal cost
 #
-# The sines again, medians of five seeds: test loss times 10,000 at the end of 1,500 steps at batch 16, of 1,000 at batch 128 (Gauss–Newton has 600 and 200), and how soon each comes to where *Adam with a constant rate* ends. In bold what solves by the rules above. The rivals:
+# The sines again, medians of five seeds: test loss times 10,000 at the end of 1,500 steps at batch 16, of 1,000 at batch 128 (Gauss–Newton has 600 and 200), and how soon each comes to where *Adam with a constant rate* ends. In bold what solves by the rules above. New points have no noise, so a loss may fall below that of the training targets' noise, the last row. The rivals:
 #
 # - **Adam, W at its own rate**: all layers walk; $W$ starts from a ridge solution and has a learning rate of its own.
 # - **Adam, gradient step on W**: Algorithm 1 with the solve replaced by a plain gradient step. If this does as well, the solve was not what helped.
@@ -206,11 +226,11 @@ views.sines_table("16")
 views.sines_table("128")
 
 # %% [markdown]
-# With 128 rows for 49 features the solve knows enough. The proximal step with Adam ends well below Adam on every seed with a constant rate, comes to Adam's level in about half the time, and is ahead in the median when the rate falls. The control stays far above: no single rate suits all directions of $W$. Even a ridge of each batch alone is ahead of Adam, until the rate falls. Memory brings nothing beyond the proximal step.
+# With 128 rows for 49 features the solve knows enough. The proximal step with Adam ends well below Adam on every seed with a constant rate, comes to Adam's level in about half of the steps, and is ahead in the median when the rate falls. In the median the control stays far above: no single rate seems to suit all directions of $W$. Even a ridge of each batch alone is ahead of Adam, until the rate falls. Memory brings nothing beyond the proximal step.
 #
-# With 16 rows the lead melts. The control comes as near, seed by seed now better, now worse, and when the rate falls Adam, memory and the proximal step end together. What is left of the closed form there is that it does not break.
+# With 16 rows the lead melts. With a constant rate the proximal step is ahead of Adam on most seeds, but so is the control, now better, now worse. When the rate falls, Adam, memory and the proximal step end together in the median, and the control behind them.
 #
-# Lowest of all, with a constant rate, is Gauss–Newton, in a few dozen to a few hundred steps. Each costs several times as much with 16 rows and almost a hundred times as much with 128: it solves for all layers, and that is the other end of the bargain. Methods had settings chosen on two seeds of their own; those with two settings had more to choose from.
+# Lowest of all, with a constant rate, is Gauss–Newton, which solves for all layers. It comes to Adam's level in very few steps. But a step costs several of Adam's with 16 rows, and almost a hundred with 128: in seconds it is level there, and far behind here. Settings were chosen on two other seeds (with SGD again in hindsight, seed by seed); methods with two settings had more to choose from, and some took the end of their grid.
 #
 # ## Real data: digits as regression
 #
@@ -228,23 +248,23 @@ views.digits_table()
 ours = views.over("05_real", "digits 16", "proximal, Adam", "Adam")
 control = views.over("05_real", "digits 16", "Adam, gradient step on W", "proximal, Adam")
 claim(
-    "five seeds, digits, batches of 16: the proximal step ends below four fifths of Adam's loss on every seed, and so does the plain gradient step on W, at most a tenth above it",
+    "five seeds, digits, batches of 16, constant rate: the proximal step ends below four fifths of Adam's loss on every seed, and so does the plain gradient step on W, at most a tenth above it",
     max(ours) < 0.8 and max(control) < 1.1,
     {"proximal over Adam, largest": max(ours), "gradient step over proximal, largest": max(control)},
 )
 
 # %% [markdown]
-# So squared loss is a fair classifier, and the solve comes down much sooner than Adam on all layers. **But look at the control.** The best strength here is large, and a proximal step of large strength *is* a gradient step of rate $1/\lambda$. That plain step, with its own rate and a careful start, does just as well, and even Adam gains most of it once $W$ has a rate of its own. On digits the lesson is not "solve"; it is "the last layer wants another learning rate than the rest". In errors, a few images of 597, the good ones cannot be told apart.
+# So squared loss is a fair classifier, and the proximal step comes down much sooner than Adam on all layers. (When the rate falls, about half of its lead at batch 16 is gone.) A ridge of each batch of 16 takes a third of the images for others. **But look at the control.** The best strength here is large, and a proximal step of large strength *is* very nearly a gradient step of rate $1/\lambda$. That plain step, with its own rate and a careful start, does just as well, and even Adam gains most of it once $W$ has a rate of its own. On digits the lesson is not "solve"; it is "the last layer wants another learning rate than the rest". Counted in wrong images, a few of 597, the good methods cannot be told apart.
 #
 # And sometimes there is nothing to win. On the *diabetes* data (300 patients, ten measurements) Adam, SGD, the proximal step and a linear ridge regression on the raw inputs all end at the same loss, to a few per cent.
 #
 # ## A hidden cause: instrumental variables
 #
-# Those who take most of a drug are often the most ill, since it is the ill who take it. Regression would blame the drug. Let $x$ be the treatment, $y$ the outcome, and $e$ something unseen that moves both; here $y = \sin(x) + e + \text{noise}$ and $x = z + e + \text{noise}$. An **instrument** $z$ moves $x$ and has no other way to $y$. So ask how $y$ changes with that part of $x$ which $z$ predicts. With features of both, that takes two regressions, one after the other (Xu et al. 2021),
+# Those who take most of a drug are often the most ill, since it is the ill who take it. Regression would blame the drug. Let $x$ be the treatment, $y$ the outcome, and $e$ something unseen that moves both; here $y = \sin(x) + e + \text{noise}$ and $x = z_1 + e + \text{noise}$. An **instrument** $z$ moves $x$, knows nothing of $e$ and has no other way to $y$ (here $z_2$ moves nothing). So ask how $y$ changes with that part of $x$ which $z$ predicts. With features of both, that takes two regressions, one after the other (Xu et al. 2021),
 #
-# $$V = \arg\min \|\psi(x) - \phi(z) V\|^2, \qquad u = \arg\min \|y - [\phi(z)V, 1]\,u\|^2, \qquad \hat f(x) = [\psi(x), 1]\,u ,$$
+# $$V = \arg\min \|\psi(x) - [\phi(z), 1] V\|^2, \qquad u = \arg\min \|y - [[\phi(z), 1]V, 1]\,u\|^2, \qquad \hat f(x) = [\psi(x), 1]\,u ,$$
 #
-# and both have a linear last layer. So both are solved in each batch, by proximal steps, while $\phi$ and $\psi$ descend. (One gradient does go through a solve here: $V$ depends on $\psi$ through its *targets*, and minimises another loss than the one that is trained.)
+# and both have a linear last layer. So both are solved in each batch, by proximal steps, while $\phi$ descends on the first loss and $\psi$ on the second. (One gradient does go through a solve here: $V$ depends on $\psi$ through its *targets*, and minimises another loss than the one that is trained.)
 
 # %%
 first, second = lesson.confounded(SEED, bench.IV_ROWS)
@@ -270,7 +290,7 @@ claim(
 )
 
 # %% [markdown]
-# Regression is far off, since it follows the cloud. A ridge for each batch alone is better. The proximal stages come much nearer, and need no last fit to all rows (*refit*) at the end. But mind the row of **polynomials**. With one treatment that you can plot, two-stage least squares on a few powers is about as good, in no time; deep features are for treatments and instruments that are images or long vectors. And all settings were chosen by the true error, which nobody knows outside of a toy. The last row is what regression would reach if nothing were hidden, the floor of this game.
+# Regression is far off, since it follows the cloud. A ridge for each batch alone is better. The proximal stages come much nearer, and need no last fit to all rows (*refit*) at the end. But mind the row of **polynomials**. With one treatment that you can plot, two-stage least squares on a few powers is at least as good, in no time; deep features are for treatments and instruments that are images or long vectors. And all settings were chosen by the true error, which nobody knows outside of a toy. The last row is regression where $e$ does not reach $y$: an easier problem.
 #
 # ## From fields to fields: a neural operator
 #
@@ -314,7 +334,7 @@ def width(features):
 explore(width, title="Wider and wider", features=Choice(list(bench.WIDTHS), 8, "Features"))
 
 # %% [markdown]
-# Two or four features get nowhere, whatever the start. With eight, some starts wait on a plateau for most of the time. From sixteen on every start ends at about the same loss, and the curves themselves come together: one descent, whatever the draw. That is what the theorem says of the limit. It is no proof for any finite width, and where all features are zero every network is stuck.
+# Two features get nowhere, whatever the start, and four not far. With eight, some starts wait on a plateau for most of the time. From sixteen on every start ends at about the same loss, and the curves draw nearer to each other. That is what one would hope from the theorem, and no more than a picture of it. The theorem belongs to the *neural tangent kernel* regime, where networks are so wide that their kernel stays. Here the rate grows with the width, and the kernel of the features moves at every width.
 #
 # ## Where it fails
 #
@@ -322,7 +342,7 @@ explore(width, title="Wider and wider", features=Choice(list(bench.WIDTHS), 8, "
 # - *Batches much smaller than the features, with a small strength*: the solve learns the batch by heart, and training may blow up (exercise 4).
 # - *A second knob.* The strength must be tuned along with the learning rate, and the best one depends on the batch size.
 # - *Single precision with a tiny ridge*: see above.
-# - *Small batches and a learning rate that falls*: along a cosine Adam catches up. Always look at both columns.
+# - *Small batches and a learning rate that falls*: on the sines Adam catches up, on digits halfway.
 # - *Wide last layers.* A solve costs $p^3$, or $b^3$ if the batch is smaller: cheap at 256, not at 10,000.
 # - *Where the last layer is not the difficulty*, as on diabetes, it brings nothing.
 #
@@ -332,7 +352,8 @@ explore(width, title="Wider and wider", features=Choice(list(bench.WIDTHS), 8, "
 if PROFILE == "full":
     fine = lesson.task("fine darcy", SEED).to(session.device)
     states = lesson.train_by("proximal, Adam", fine, SEED, 2000, 20, rate, strength, cosine=True, every=100)
-    print("relative error {:.4f} after {} s".format(*[column[-1] for column in lesson.follow(states, fine)[:0:-1]]))
+    _, _, errors = lesson.follow(states, fine)
+    print(f"relative error {errors[-1]:.4f}")
 
 # %% [markdown]
 # ## Common mistakes
@@ -340,8 +361,7 @@ if PROFILE == "full":
 # - *Differentiating through the solve* "to be exact". The envelope is exact.
 # - *Another ridge in the solve than in the loss that is watched.* The gradient belongs to the loss with the solve's own ridge.
 # - *No bias*: without a column of ones the solve has a harder problem than `nn.Linear`.
-# - *Solving with old features.* Algorithm 1 solves after the backbone has moved; with the features of before it loses most of its lead.
-# - *Solving before the step*, on a small batch: its gradient is nearly gone.
+# - *Solving with old features.* Algorithm 1 solves after the backbone has moved; with the features of before, $W$ is a step late.
 # - *Comparing with Adam at one learning rate for all layers*, and crediting the solve with what a second rate would have done.
 # - *Counting steps only.* A step here has two forward passes and a solve.
 #
@@ -355,5 +375,5 @@ if PROFILE == "full":
 # - Golub and Pereyra (1973), *The differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate*: variable projection.
 # - Xu et al. (2021), *Learning deep features in instrumental variable regression*.
 # - Li et al. (2021), *Fourier neural operator for parametric partial differential equations*.
-# - Jacot, Gabriel and Hongler (2018), *Neural tangent kernel*: networks so wide that their kernel stays.
+# - Jacot, Gabriel and Hongler (2018), *Neural tangent kernel*.
 # - Lesson 06, where the last layer of a classifier is tracked by a Kalman filter.

@@ -265,10 +265,10 @@ def linear_ridge(given: Task) -> float:
 # --- a neural operator --------------------------------------------------------------------------------------------
 
 DARCY: dict[str, Grid] = {
-    "SGD": grid((0.03, 0.1, 0.3, 1.0)),
+    "SGD": grid((0.1, 0.3, 1.0)),
     "Adam": grid((3e-3, 1e-2, 2e-2, 3e-2)),
     "Adam, W at its own rate": grid((1e-2, 2e-2), ((0.3, 1e-2), (3.0, 1e-2))),
-    "Adam, gradient step on W": grid((3e-3, 1e-2), ((1.0, 1e-2), (10.0, 1e-2))),
+    "Adam, gradient step on W": grid((1e-2, 2e-2), ((1.0, 1e-2), (10.0, 1e-2))),
     "proximal, Adam": grid((3e-3, 1e-2, 2e-2), (1e-3, 1e-1)),
 }
 
