@@ -776,6 +776,7 @@ def test_the_control_is_the_rule_that_the_package_compares_with():
     torch.testing.assert_close(solved.weights, proximal(features, targets, previous, 4.0))
 
 
+@pytest.mark.slow
 def test_on_digits_the_control_has_the_gain_and_on_sines_it_has_none():
     shares = {}
     for name in ("digits", "sines"):
