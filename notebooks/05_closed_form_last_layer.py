@@ -71,7 +71,7 @@ live_valley(
 #
 # Now a whole network. Its backbone gives features $\Phi_\theta$, one row for each of $n$ samples, $p$ columns; the last layer $W$ is linear. With a ridge $\beta$,
 #
-# $$\mathcal L(W, \theta) = \frac1{2n}\,\|Y - \Phi_\theta W\|^2 + \frac\beta2\|W\|^2, \qquad W^\star(\theta) = \Big(\tfrac1n\Phi_\theta^\top\Phi_\theta + \beta I\Big)^{-1}\tfrac1n\Phi_\theta^\top Y.$$
+# $$\begin{aligned} \mathcal L(W, \theta) &= \frac1{2n}\,\|Y - \Phi_\theta W\|^2 + \frac\beta2\|W\|^2, \\ W^\star(\theta) &= \Big(\tfrac1n\Phi_\theta^\top\Phi_\theta + \beta I\Big)^{-1}\tfrac1n\Phi_\theta^\top Y. \end{aligned}$$
 #
 # What is left is a loss of the backbone alone, $\mathcal L^\star(\theta) = \mathcal L(W^\star(\theta), \theta)$. Its gradient has two parts: how $\theta$ changes the loss directly, and how it changes $W^\star$, which changes the loss. The second part is zero: $W^\star$ is where the loss is *flat* in $W$. So (Theorem 1 of the paper; economists call it the envelope theorem)
 #
@@ -129,7 +129,7 @@ claim(
 #
 # The repair is a **proximal** step: stay near the previous $W$, as near as a strength $\lambda$ says,
 #
-# $$W_t = \arg\min_W\ \frac1{2b}\|Y_B - \Phi_B W\|^2 + \frac\lambda2\|W - W_{t-1}\|^2 = \Big(\tfrac1b\Phi_B^\top\Phi_B + \lambda I\Big)^{-1}\Big(\tfrac1b\Phi_B^\top Y_B + \lambda W_{t-1}\Big).$$
+# $$\begin{aligned} W_t &= \arg\min_W\ \frac1{2b}\|Y_B - \Phi_B W\|^2 + \frac\lambda2\|W - W_{t-1}\|^2 \\ &= \Big(\tfrac1b\Phi_B^\top\Phi_B + \lambda I\Big)^{-1}\Big(\tfrac1b\Phi_B^\top Y_B + \lambda W_{t-1}\Big). \end{aligned}$$
 #
 # Small $\lambda$: a solve of the batch. Large $\lambda$: a step of $-\tfrac1\lambda$ times the gradient, and $W$ hardly moves. Below the features stay as they are, 20 bumps on a line and a constant, so that you see the last layer alone. Play; then move strength and batch size. Predict first: which strength is best for larger batches?
 
@@ -184,7 +184,7 @@ claim(
 #
 # The proximal step remembers *where* $W$ was, not how sure it was of it: it holds on to all directions alike. **Recursive least squares** keeps a matrix $A$ of all it has seen, at first $b\lambda I$, and moves far only where it has seen little:
 #
-# $$A \leftarrow g A + (1 - g)\,b\lambda I + \Phi_B^\top\Phi_B, \qquad W \leftarrow W + A^{-1}\Phi_B^\top(Y_B - \Phi_B W).$$
+# $$\begin{aligned} A &\leftarrow g A + (1 - g)\,b\lambda I + \Phi_B^\top\Phi_B, \\ W &\leftarrow W + A^{-1}\Phi_B^\top(Y_B - \Phi_B W). \end{aligned}$$
 #
 # The factor $g$ **forgets**: with $g = 0$ it is the proximal step, with $g = 1$ it is ridge regression on everything so far. Here the truth drifts. How much should be forgotten?
 
@@ -262,7 +262,7 @@ claim(
 #
 # Those who take most of a drug are often the most ill, since it is the ill who take it. Regression would blame the drug. Let $x$ be the treatment, $y$ the outcome, and $e$ something unseen that moves both; here $y = \sin(x) + e + \text{noise}$ and $x = z_1 + e + \text{noise}$. An **instrument** $z$ moves $x$, knows nothing of $e$ and has no other way to $y$ (here $z_2$ moves nothing). So ask how $y$ changes with that part of $x$ which $z$ predicts. With features of both, that takes two regressions, one after the other (Xu et al. 2021),
 #
-# $$V = \arg\min \|\psi(x) - [\phi(z), 1] V\|^2, \qquad u = \arg\min \|y - [[\phi(z), 1]V, 1]\,u\|^2, \qquad \hat f(x) = [\psi(x), 1]\,u ,$$
+# $$\begin{aligned} V &= \arg\min \|\psi(x) - [\phi(z), 1] V\|^2, \\ u &= \arg\min \|y - [[\phi(z), 1]V, 1]\,u\|^2, \\ \hat f(x) &= [\psi(x), 1]\,u , \end{aligned}$$
 #
 # and both have a linear last layer. So both are solved in each batch, by proximal steps, while $\phi$ descends on the first loss and $\psi$ on the second. (One gradient does go through a solve here: $V$ depends on $\psi$ through its *targets*, and minimises another loss than the one that is trained.)
 
