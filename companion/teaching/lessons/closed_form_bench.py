@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from companion.data.regression import Confounded
+from companion.foundations.validation import Number
 from companion.methods.last_layer import closed_form_loss, deep_iv, solve_last_layer, train_closed_form, with_bias
 from companion.teaching import results
 from companion.teaching.lessons import closed_form
@@ -49,7 +50,7 @@ PLACES = 18  # of a stored path
 Grid = Sequence[tuple[float, Any]]
 
 
-def grid(rates: Sequence[float], settings: Sequence[Any] = (None,)) -> Grid:
+def grid(rates: Sequence[Number], settings: Sequence[Any] = (None,)) -> tuple[tuple[Number, Any], ...]:
     """Every learning rate with every setting."""
     return tuple(itertools.product(rates, settings))
 
@@ -111,7 +112,7 @@ def study(
     return {"batch": batch_size, "steps": steps, "cosine": cosine, "seeds": seeds, "rows": rows}
 
 
-def geometric_mean(values: Sequence[float]) -> float:
+def geometric_mean(values: Sequence[Number]) -> float:
     """Infinite where one is: a setting must work on every seed that it is tuned on."""
     return float("inf") if max(values) == float("inf") else math.prod(values) ** (1 / len(values))
 
@@ -131,12 +132,12 @@ def followed(method, name, batch_size, steps, cosine, every, seed, rate, setting
     return run if score is None else run | {"score": score(final_state[0], given) if final_state else None}
 
 
-def first_below(run: dict[str, Any], level: float) -> tuple[int, float] | None:
+def first_below(run: dict[str, Any], level: Number) -> tuple[int, Number] | None:
     """(step, seconds) of the first state whose error is not above the level."""
     return next(((s, t) for s, t, e in zip(run["step"], run["seconds"], run["error"]) if e <= level), None)
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> list[list[float]]:
+def summary(runs: Sequence[dict[str, Any]]) -> list[list[Number]]:
     """[step, seconds, median error, least, most] of the runs at places evenly spread over the logarithm of the steps."""
     length = min(len(run["step"]) for run in runs)
     places = torch.logspace(0, torch.log10(torch.tensor(length)), PLACES).round().int().unique() - 1 if length else ()
@@ -149,7 +150,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[list[float]]:
     return found
 
 
-def kept(value: float) -> float | None:
+def kept(value: Number) -> Number | None:
     """A number for the file; None where a training did not stay finite."""
     return value if value < float("inf") else None
 

@@ -45,29 +45,29 @@ def rows_of(result: str, part: str) -> dict[str, Any]:
     return results.load(result)[part]["rows"]
 
 
-def settings(result: str, part: str, method: str, seed: int) -> tuple[float, Any]:
+def settings(result: str, part: str, method: str, seed: int) -> tuple[Number, Any]:
     """The learning rate and the setting that a method was given on a seed; for other seeds those of one of the five."""
     chosen = rows_of(result, part)[method]["chosen"]
     return tuple(chosen[seed % len(chosen)])
 
 
-def finals(result: str, part: str, method: str) -> list[float]:
+def finals(result: str, part: str, method: str) -> list[Number]:
     """The final error of each seed; infinite where training broke down."""
     return [float("inf") if value is None else value for value in rows_of(result, part)[method]["final"]]
 
 
-def reached(result: str, part: str, method: str, goal: str) -> list[float]:
+def reached(result: str, part: str, method: str, goal: str) -> list[Number]:
     """For each seed the steps after which a method is as good as `goal` at its end; infinite if never."""
     values = rows_of(result, part)[method][f"steps to {goal}"]
     return [float("inf") if value is None else value for value in values]
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+def ratios(above: Sequence[Number], below: Sequence[Number]) -> list[float]:
     """Seed by seed, one over the other."""
     return [one / other for one, other in zip(above, below)]
 
 
-def cost(result: str, part: str, method: str) -> float:
+def cost(result: str, part: str, method: str) -> Number:
     """CPU milliseconds of a step, measured beside the other methods of the study."""
     return results.load("05_costs")[f"{result}, {part}"][method]
 
@@ -128,18 +128,18 @@ def sines_table(size: str) -> Markdown:
     return Markdown("\n".join([*lines, f"| *noise in the targets* | {noise} | | | {noise} | |"]))
 
 
-def middle(values: Sequence[float | None]) -> float:
+def middle(values: Sequence[Number | None]) -> Number:
     """The median, where None counts as infinite."""
     return median(float("inf") if value is None else value for value in values)
 
 
-def loss(values: Sequence[float | None]) -> str:
+def loss(values: Sequence[Number | None]) -> str:
     """A median in units of 0.0001."""
     value = 1e4 * middle(values)
     return "diverges" if value == float("inf") else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def soon(row: dict[str, Any], milliseconds: float) -> list[str]:
+def soon(row: dict[str, Any], milliseconds: Number) -> list[str]:
     """The median steps to Adam's level, and the seconds that they take; "never" where most seeds do not come there."""
     values = row.get("steps to Adam", [None])  # plain descent was not followed to it
     if sum(value is None for value in values) > len(values) // 2:
@@ -187,7 +187,7 @@ def digits_table() -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def per_cent(shares: Sequence[float | None]) -> str:
+def per_cent(shares: Sequence[Number | None]) -> str:
     return f"{100 * middle(shares):.1f}"
 
 
@@ -259,7 +259,7 @@ def instruments_table() -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def instrument_errors(method: str) -> list[float]:
+def instrument_errors(method: str) -> list[Number]:
     """The structural error of each seed."""
     return results.load("05_instruments")["rows"][method]["error"]
 
@@ -287,6 +287,6 @@ def width_figure(width: Number) -> figures.Picture:
     return figure
 
 
-def width_ends(width: int) -> list[float]:
+def width_ends(width: int) -> list[Number]:
     """The reduced loss at the end, for each start."""
     return [row["loss"][-1] for row in results.load("05_widths")["rows"][str(width)]]
