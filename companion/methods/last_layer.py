@@ -11,7 +11,7 @@ instrumental-variable regression (Xu et al., ICLR 2021). Formulas were worked ou
 recursive mode is ours: `foundations.linear.RecursiveLeastSquares` in place of the proximal step.
 
 >>> from companion.foundations.networks import MLP
->>> generator = torch.Generator().manual_seed(0)
+>>> generator, _ = torch.Generator().manual_seed(0), torch.manual_seed(0)
 >>> x = 4 * torch.rand(256, 1, generator=generator) - 2
 >>> y = torch.sin(3 * x)
 >>> backbone = nn.Sequential(MLP(1, 32, width=32, depth=1), nn.Tanh())

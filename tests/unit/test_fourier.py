@@ -334,7 +334,8 @@ def test_where_the_features_are_the_modes_the_solved_last_layer_is_the_operator(
     frequency = torch.arange(1, 6).double()
     layer.weights.data[0, 1:, 0, 0, 1] = -1 / (TAU * frequency)  # 1 / (2 pi i k)
     fields, integrals = (part.double() for part in periodic(20, 32, 0))
-    *_, state = train_closed_form(layer, (fields, integrals), 1, optimizer=torch.optim.SGD, learning_rate=1e-12)
+    sgd = {"optimizer": torch.optim.SGD, "learning_rate": 1e-12}
+    *_, state = train_closed_form(layer, (fields, integrals), 1, ridge=1e-6, **sgd)
     torch.testing.assert_close(state.weights, torch.tensor([[10.0], [0.0]]).double(), rtol=1e-3, atol=1e-6)
     fields, integrals = (part.double() for part in periodic(20, 80, 1))
     torch.testing.assert_close(state.predict(fields), integrals, rtol=0, atol=1e-3)

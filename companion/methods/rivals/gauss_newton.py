@@ -14,7 +14,7 @@ Optimization for Training Deep Neural Networks" (2024, arXiv 2405.14402), for th
 Simplified: no momentum and no line search.
 
 >>> from companion.foundations.networks import MLP
->>> generator = torch.Generator().manual_seed(0)
+>>> generator, _ = torch.Generator().manual_seed(0), torch.manual_seed(0)
 >>> x = 4 * torch.rand(64, 1, generator=generator) - 2
 >>> y = torch.sin(3 * x)
 >>> backbone = nn.Sequential(MLP(1, 16, width=16, depth=1), nn.Tanh())

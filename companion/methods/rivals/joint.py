@@ -10,7 +10,7 @@
 >>> from functools import partial
 >>> from companion.foundations.networks import MLP
 >>> from companion.methods.last_layer import train_last_layer
->>> generator = torch.Generator().manual_seed(0)
+>>> generator, _ = torch.Generator().manual_seed(0), torch.manual_seed(0)
 >>> x = 4 * torch.rand(256, 1, generator=generator) - 2
 >>> y = torch.sin(3 * x)
 >>> backbone = nn.Sequential(MLP(1, 32, width=32, depth=1), nn.Tanh())
