@@ -124,8 +124,8 @@ def test_twice_the_slices_halve_the_variance_of_a_slope():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dim", [2, 64])
 def test_particles_in_one_place_stay_in_one_place(dim, dtype):
-    # 32 of them: a product of matrices may round the rows left over from its blocks another way, and then they are no ties
-    together, data = normal(1, dim, dtype=dtype).repeat(32, 1), normal(20, dim, seed=1, dtype=dtype)
+    # 24 of them: a product of matrices may round the rows left over from its blocks another way, and then there are no ties
+    together, data = normal(1, dim, dtype=dtype).repeat(24, 1), normal(20, dim, seed=1, dtype=dtype)
     moved = last(sliced_energy_flow(together, data, 0.5, 3, 32, generator=seeded()))
     assert torch.equal(moved, moved[:1].expand_as(moved))
     assert (moved[0] - together[0]).norm() > 0.1
