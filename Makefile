@@ -55,7 +55,7 @@ book: $(TEST) ## build the book: open book/_build/html/index.html
 sync: $(TEST) ## make again what is generated: notebook pairs, student notebooks
 	@"$(BIN)/python" -m companion sync $(SYNC_ARGS)
 
-claims: $(LAB) ## make the stored comparisons again (long)
+claims: $(BENCH) ## make the stored comparisons again (long)
 	@"$(BIN)/python" -m companion claims
 
 checkpoints: $(LAB) ## train again what ships with the package (long)

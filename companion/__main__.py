@@ -120,6 +120,7 @@ def run_doctor(options: argparse.Namespace) -> int:
         "jaxtyping",
         "matplotlib",
         "anywidget",
+        "filterpy",
         "ipykernel",
         "jupyterlab",
         "jupytext",

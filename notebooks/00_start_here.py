@@ -108,8 +108,9 @@ check("01.1", 0.5)
 # | | 03 [Learned guidance](03_learned_guidance.ipynb) | a guidance knob that turns itself, for each class and each step | 35 |
 # | | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | 35 |
 # | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | 35 |
+# | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | 35 |
 #
-# Five more are on their way: three on data that move (Kalman filtering, soft parameter reset, dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
+# Four more are on their way: two on data that move (soft parameter reset, dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
 #
 # ## When something goes wrong
 #

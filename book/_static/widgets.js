@@ -34,6 +34,8 @@
     if (kind === "speculation") return inner < 560 ? 620 + inner : 280 + inner / 2;
     if (kind === "valley") return inner < 511 ? (inner < 348 ? 610 : 500) + 1.91 * inner : 445 + 0.37 * inner;
     if (kind === "recursive") return inner < 511 ? (inner < 348 ? 710 : 545) + 1.88 * inner : 340 + 0.555 * inner;
+    if (kind === "forgetting") return inner < 511 ? (inner < 400 ? 650 : 520) + 1.94 * inner : 490 + 0.31 * inner;
+    if (kind === "stream") return inner < 511 ? (inner < 320 ? 1030 : 960) + 1.2 * inner : 720;
     if (kind === "witness") return inner < 560 ? 690 + Math.min(inner, 380) : 250 + Math.min(480, inner - 214);
     return 150 + Math.min(inner, 420);
   }

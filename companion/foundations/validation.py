@@ -99,3 +99,17 @@ def require_labels(argument: str, value: object, n: int | None = None, classes: 
     if classes is not None and value.device.type == "cpu":
         inside = bool(((value >= 0) & (value < classes)).all())
         require(inside, argument, "outside in some row", f"from 0 to {classes - 1}")
+
+
+def require_resume(resume: object, needed: set[str], steps: int, generator: torch.Generator | None) -> None:
+    """Raise unless `resume` is None, or a saved state with what is `needed`, from before the last of `steps`.
+
+    It must hold a generator's state exactly when a generator is given.
+    """
+    if resume is None:
+        return
+    whole = isinstance(resume, dict) and resume.keys() >= needed
+    require(whole, "resume", f"a {type(resume).__name__} without all it needs", "a state's state_dict()")
+    both = (resume["generator"] is None) == (generator is None)
+    require(both, "generator", repr(generator), "given exactly when it was given before the resume")
+    require(resume["step"] < steps, "resume", f"at step {resume['step']}", f"before the last step, {steps}")

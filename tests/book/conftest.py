@@ -14,6 +14,8 @@ from companion.classroom.book import ROOT, build
 from companion.teaching.widgets.base import front_end
 from tests.browser import open_browser
 
+pytest.register_assert_rewrite("hands")
+
 SHOW = """async ([text, packed]) => {
   const unpack = (value) => {
     if (Array.isArray(value)) return value.map(unpack);

@@ -2,8 +2,10 @@
 
 import re
 
+import hands
 import pytest
 import torch
+from hands import choose, press, slider, state
 
 from companion.data.labelled import four_classes
 from companion.foundations.conditional import ConditionalDenoiser
@@ -62,18 +64,12 @@ def three(models=None, **words):
 
 def rest(widget):
     """Wait until all three samples are there; what their captions say."""
-    widget.locator("xpath=self::*[@data-state='done']").wait_for()
+    state(widget, "done")
     return widget.locator("figcaption span").all_inner_texts()[:3]
 
 
-def control(widget, label):
-    return widget.get_by_label(label)
-
-
 def put(widget, label, value):
-    control(widget, label).evaluate(
-        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }", value
-    )
+    hands.put(widget, label, value)
     return rest(widget)
 
 
@@ -115,7 +111,7 @@ def test_an_interval_over_all_times_is_the_constant(show):
 def test_neither_end_of_the_interval_passes_the_other(show):
     widget, problems = show(three(interval=(0.2, 0.5)))
     rest(widget)
-    low, high = control(widget, "Interval: lowest t"), control(widget, "Interval: highest t")
+    low, high = slider(widget, "Interval: lowest t"), slider(widget, "Interval: highest t")
     put(widget, "Interval: lowest t", 0.7)
     assert (low.input_value(), high.input_value()) == ("0.7", "0.75")
     put(widget, "Interval: highest t", 0.1)
@@ -154,7 +150,7 @@ def test_another_base_brings_its_own_samples_and_its_own_weights(show):
     widget, problems = show(three())
     before, (*planes, weights) = rest(widget), widget.evaluate(PICTURES)
     assert "class 0 from 0.9" in widget.locator("canvas").nth(3).get_attribute("aria-label")
-    control(widget, "Base").select_option("long")
+    choose(widget, "Base", "long")
     after = rest(widget)
     assert all(old != new for old, new in zip(before, after, strict=True))
     *others, low = widget.evaluate(PICTURES)
@@ -178,9 +174,9 @@ def test_one_base_needs_no_list_and_a_dead_relu_asks_once_a_step(show):
 def test_run_again_repeats_the_noise_and_new_noise_does_not(show):
     widget, problems = show(three())
     first = rest(widget)
-    widget.get_by_role("button", name="Run again").click()
+    press(widget, "Run again")
     assert rest(widget) == first
-    widget.get_by_role("button", name="New noise").click()
+    press(widget, "New noise")
     assert rest(widget) != first
     assert problems == []
 
@@ -192,7 +188,7 @@ def test_it_moves_and_a_slider_in_the_midst_starts_it_afresh(show):
     widget, problems = show(three(), still=False)
     assert widget.get_attribute("data-state") == "running"
     widget.page.wait_for_function("() => document.querySelector('figcaption span').textContent < 'at t = 0.8'")
-    assert control(widget, "Weight by hand").evaluate(CLOCKS) == 1
+    assert slider(widget, "Weight by hand").evaluate(CLOCKS) == 1
     assert put(widget, "Weight by hand", 1.5) == expected
     widget.page.evaluate("() => window.stop()")
     assert problems == []

@@ -5,11 +5,11 @@ import re
 
 import pytest
 import torch
+from hands import assert_moves_on_a_phone, goes_on, numbers, press, put, resize, set_theme, slider, state
 
 from companion.teaching.widgets import live_recursive, live_valley
 from companion.teaching.widgets.recursive import bump_features, recursive_weights
 from companion.teaching.widgets.valley import valley_paths
-from tests.browser import PICTURE
 
 GENERATOR = torch.Generator().manual_seed(0)
 # Nothing near 0, so that several frequencies fit: valleys of the solved loss at about 1.8, 4 (the lowest) and 6.
@@ -30,21 +30,6 @@ LIGHTNESS = """(canvas, places) => places.map(([across, down]) => {
   return data[0] + data[1] + data[2];
 })"""
 
-# As on a slow machine: pictures a quarter of a second apart, by their own clock.
-SLOW = """() => {
-  const ask = window.requestAnimationFrame;
-  let clock = 0;
-  window.requestAnimationFrame = (tick) => ask(() => tick(clock += 250));
-}"""
-
-# Remember each step that is shown.
-WATCH = """(widget) => {
-  const count = widget.querySelector("figcaption span");
-  window.seen = [];
-  const note = () => window.seen.push(Number(count.textContent.split(" ")[1]));
-  new MutationObserver(note).observe(count, { childList: true });
-}"""
-
 
 def valley(x=X, y=Y, **words):
     return live_valley(x, y, **{"title": "t", "alt": "a", "note": "n", "theta": 3.4, **words})
@@ -53,49 +38,6 @@ def valley(x=X, y=Y, **words):
 def recursive(truth=DRIFT, **words):
     usual = {"title": "t", "alt": "a", "note": "n", "bumps": 20, "batch_size": 5, "strength": 0.1}
     return live_recursive(BATCH_X, BATCH_Y, truth, **{**usual, **words})
-
-
-def slider(widget, name):
-    return widget.get_by_role("slider", name=name)
-
-
-def put(widget, name, value):
-    slider(widget, name).evaluate(
-        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }", value
-    )
-
-
-def press(widget, name):
-    widget.get_by_role("button", name=name).click()
-
-
-def state(widget, wanted):
-    widget.locator(f"xpath=self::*[@data-state='{wanted}']").wait_for()
-
-
-def numbers(texts):
-    """What the widget writes by hand, as numbers."""
-    digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
-    whole = [re.sub(r"^10(?=-?\d)", "1·10", text.translate(digits)) for text in texts]
-    return [float(text.replace("·10", "e").replace("∞", "inf")) for text in whole]
-
-
-def resize(widget, size):
-    """To another window, once the pictures have followed."""
-    widget.page.set_viewport_size(size)
-    widget.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def goes_on(widget, step, last):
-    """A play after a pause starts from the step on show and comes to its end, where pictures come slowly, too."""
-    widget.page.evaluate(SLOW)
-    widget.evaluate(WATCH)
-    press(widget, "Play")
-    state(widget, "done")
-    seen = widget.page.evaluate("() => window.seen")
-    assert seen == sorted(seen)
-    assert seen[0] >= step
-    assert seen[-1] == last
 
 
 # --- the valley -------------------------------------------------------------------------------------------------------
@@ -207,7 +149,7 @@ def test_a_rate_that_is_too_large_is_said_to_diverge_or_to_leave(show):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_farther_from_the_background_the_larger_the_loss(show, theme):
     widget, problems = show(valley(theta=0))
-    widget.page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+    set_theme(widget, theme)
     resize(widget, {"width": 900, "height": 900})
     canvas = widget.locator("canvas").first
     box = canvas.bounding_box()
@@ -407,14 +349,7 @@ def test_a_stream_of_single_points_has_no_batch_size(show):
 @pytest.mark.parametrize("make", [valley, recursive, lambda: recursive(forgetting=0.5)])
 def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_enough(show, make):
     widget, problems = show(make())
-    resize(widget, {"width": 390, "height": 800})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
-    for control in widget.get_by_role("slider").all():
-        before = widget.evaluate(PICTURE)
-        assert before != "blank"
-        last = control.evaluate("(input) => input.value === input.max")
-        control.press("ArrowLeft" if last else "ArrowRight")
-        assert widget.evaluate(PICTURE) != before, control.evaluate("(input) => input.labels[0].textContent")
+    assert_moves_on_a_phone(widget)
     assert problems == []
 
 

@@ -1,47 +1,15 @@
 """The widgets of speculative sampling as a reader moves them: what they count, and what a hand can drag."""
 
-import base64
 import re
 from itertools import pairwise
 
 import pytest
 import torch
+from hands import press, state
 
 from companion.data import toy
 from companion.methods.speculative import acceptance_probability
 from companion.teaching.widgets import live_coupling, live_speculation
-from companion.teaching.widgets.base import front_end
-
-SHOW = """async ([text, state]) => {
-  const front = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-  if (state.reference) {
-    state.reference = new DataView(Uint8Array.from(atob(state.reference), (letter) => letter.charCodeAt(0)).buffer);
-  }
-  window.stop = front.default.render({ model: { get: (name) => state[name] }, el: document.body });
-}"""
-
-
-@pytest.fixture
-def show(browser):
-    """Render a widget in an empty page; returns its element and what went wrong."""
-    contexts = []
-
-    def render(widget, still=True):
-        contexts.append(browser.new_context(reduced_motion="reduce" if still else "no-preference"))
-        page, problems = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        state = {name: getattr(widget, name) for name in widget.keys if not name.startswith("_")}
-        state = {
-            name: value for name, value in state.items() if isinstance(value, bytes | str | int | float | list | dict)
-        }
-        if "reference" in state:
-            state["reference"] = base64.b64encode(state["reference"]).decode()
-        page.evaluate(SHOW, [front_end(), state])
-        return page.locator(".lim-widget"), problems
-
-    yield render
-    for context in contexts:
-        context.close()
 
 
 def chain(**words):
@@ -66,10 +34,9 @@ def test_where_stillness_is_wanted_the_whole_chain_is_there_at_once(show):
 def test_next_round_goes_one_round_at_a_time_and_counts_each_call(show):
     widget, problems = show(chain(steps=25, window=4))
     total = counts(widget)
-    button = widget.get_by_role("button", name="Next round")
     seen = []
     while not seen or seen[-1]["steps done"] != "25 of 25":
-        button.click()
+        press(widget, "Next round")
         seen.append(counts(widget))
         assert len(seen) <= 26, "a chain needs no more rounds than steps, and one free last step"
     done = [int(count["steps done"].split()[0]) for count in seen]
@@ -86,9 +53,9 @@ def test_next_round_goes_one_round_at_a_time_and_counts_each_call(show):
 def test_it_plays_by_itself_and_comes_to_rest_and_pause_stops_it(show):
     widget, problems = show(chain(steps=25), still=False)
     assert widget.get_attribute("data-state") == "running"
-    widget.locator("xpath=self::*[@data-state='done']").wait_for()
-    widget.get_by_role("button", name="Play").click()
-    widget.get_by_role("button", name="Pause").click()
+    state(widget, "done")
+    press(widget, "Play")
+    press(widget, "Pause")
     assert widget.get_attribute("data-state") == "paused"
     widget.page.evaluate("() => window.stop()")
     assert problems == []

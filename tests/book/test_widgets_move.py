@@ -1,6 +1,7 @@
 """Each slider and list of each widget changes its picture, by mouse and from the keyboard, without a kernel."""
 
 import pytest
+from hands import move_by_keyboard
 from visits import PHONE, page_names
 
 from tests.browser import PICTURE
@@ -44,16 +45,6 @@ def move_by_mouse(control) -> None:
     box = control.bounding_box()
     there = 0.08 if (value - low) / (high - low) > 0.5 else 0.92
     control.click(position={"x": box["width"] * there, "y": box["height"] / 2})
-
-
-def move_by_keyboard(control) -> None:
-    control.focus()
-    last = control.evaluate(
-        "input => input.tagName === 'SELECT' ? input.selectedIndex === input.options.length - 1 : input.value === input.max"
-    )
-    backwards = "ArrowUp" if control.evaluate("input => input.tagName") == "SELECT" else "ArrowLeft"
-    forwards = "ArrowDown" if control.evaluate("input => input.tagName") == "SELECT" else "ArrowRight"
-    control.press(backwards if last else forwards)
 
 
 @pytest.mark.parametrize("move", [move_by_mouse, move_by_keyboard])

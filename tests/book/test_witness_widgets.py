@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from hands import choose, press, put, slider, slow_down, state
 
 from companion.data import toy
 from companion.foundations.distances import energy_distance
@@ -74,28 +75,6 @@ DATA = toy.eight_gaussians().sample(80, torch.Generator().manual_seed(2))
 
 def field(witness, starts=STARTS, **words):
     return live_witness(witness, starts, DATA, **{"title": "t", "alt": "a", "limit": 3, "note": "n"} | words)
-
-
-def slider(widget, name="Noise level"):
-    return widget.get_by_role("slider", name=name)
-
-
-def put(widget, name, value):
-    slider(widget, name).evaluate(
-        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }", value
-    )
-
-
-def press(widget, name):
-    widget.get_by_role("button", name=name).click()
-
-
-def choose(widget, name, index):
-    widget.get_by_role("combobox", name=name).select_option(index=index)
-
-
-def state(widget, wanted):
-    widget.locator(f"xpath=self::*[@data-state='{wanted}']").wait_for()
 
 
 def picture(widget):
@@ -185,7 +164,7 @@ def test_the_adaptive_flow_ends_where_torchs_does(request, show, kind):
     expected = flow(witness, STARTS["near"], witness.noising.levels(25))
     assert rest(widget) == pytest.approx(energy_distance(expected, DATA).item(), abs=6e-4)
     assert counts(widget)[:2] == (pytest.approx(witness.noising.low, abs=6e-4), 100)
-    assert slider(widget).input_value() == "0", "the slider moved along"
+    assert slider(widget, "Noise level").input_value() == "0", "the slider moved along"
     note = widget.locator(".lim-note").inner_text()
     assert note.startswith("After 100 steps the energy distance")
     assert note.endswith(" n")
@@ -261,7 +240,7 @@ def test_one_step_at_a_time_is_the_same_flow(show, preserving):
 def test_a_slider_that_moves_on_asks_for_one_picture(show, preserving):
     widget, problems = show(field(preserving))
     picture(widget)
-    assert slider(widget).evaluate(ASKED) == 1
+    assert slider(widget, "Noise level").evaluate(ASKED) == 1
     assert counts(widget)[0] == pytest.approx(at(preserving, 30 / 96).item(), abs=6e-4), "that of the last place"
     assert problems == []
 
@@ -271,7 +250,7 @@ def test_it_plays_pauses_and_the_hand_takes_the_level(show, preserving):
     press(widget, "Play")
     widget.page.wait_for_function("() => parseInt(document.querySelectorAll('.lim-counts strong')[1].textContent) > 8")
     assert widget.get_attribute("data-state") == "running"
-    assert float(slider(widget).input_value()) < 96
+    assert float(slider(widget, "Noise level").input_value()) < 96
     put(widget, "Noise level", 96)
     assert widget.get_attribute("data-state") == "paused"
     halfway = counts(widget)
@@ -298,17 +277,9 @@ def test_one_start_needs_no_list_and_one_level_is_the_noisiest(show, preserving)
     assert problems == []
 
 
-# As on a slow machine: pictures a tenth of a second apart, by their own clock.
-SLOW = """() => {
-  const ask = window.requestAnimationFrame;
-  let clock = 0;
-  window.requestAnimationFrame = (tick) => ask(() => tick(clock += 100));
-}"""
-
-
 def test_a_play_ends_where_pictures_come_slowly(show, preserving):
     widget, problems = show(field(preserving), still=False)
-    widget.page.evaluate(SLOW)
+    slow_down(widget, 100)
     press(widget, "Play")
     rest(widget)
     assert counts(widget)[1] == 100

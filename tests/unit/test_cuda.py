@@ -7,6 +7,7 @@ import torch
 
 from companion.data.labelled import four_classes, long_tailed
 from companion.data.regression import Confounded, SineWaves
+from companion.data.streams import digit_stream, moving_classes
 from companion.data.toy import eight_gaussians
 from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
@@ -31,6 +32,7 @@ from companion.methods.guidance import (
     sample_guided,
     self_consistency_loss,
 )
+from companion.methods.kalman import KalmanHead, UnitFeatures, average_log_softmax, centred_one_hot, run_stream
 from companion.methods.last_layer import (
     closed_form_loss,
     deep_iv,
@@ -677,6 +679,119 @@ def test_the_host_does_not_wait_between_two_states(training, monkeypatch):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(waits) == 2
+
+
+HEADS = {
+    "covariance": {"dtype": torch.float64},
+    "root": {"dtype": torch.float32},
+    "root in double precision": {"dtype": torch.float64, "square_root": True},
+}
+each_head = pytest.mark.parametrize("settings", HEADS.values(), ids=HEADS)
+
+
+def kalman_rows(blocks: int = 12, b: int = 4, m: int = 6, k: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Features and labels, block by block."""
+    features = UnitFeatures()(torch.randn(blocks * b, m - 1, generator=seeded()))
+    labels = (features @ torch.randn(m, k, generator=seeded(1))).argmax(1)
+    return list(zip(features.split(b), labels.split(b), strict=True))
+
+
+def kalman_head(device: str, **settings) -> KalmanHead:
+    return KalmanHead(6, 3, gamma=0.99, learn_gamma=True, gamma_rate=1e-3, device=device, **settings)
+
+
+@each_head
+def test_the_kalman_filter(settings):
+    """Update, prediction, and the average softmax with its slopes, for the same noise."""
+    heads = [kalman_head(device, **settings) for device in ("cpu", GPU)]
+    for step, (features, labels) in enumerate(kalman_rows()):
+        found = []
+        for head in heads:
+            rows = features.to(head.mean.device)
+            mean, variance = head.predict(rows)
+            noise = torch.randn(8, *mean.shape, generator=seeded(step), dtype=mean.dtype).to(mean.device)
+            table = average_log_softmax(mean, variance, head.log_alpha.exp(), noise)
+            score = table.gather(1, labels.to(mean.device)[:, None])[:, 0]
+            head.adapt(score)
+            head.update(rows, centred_one_hot(labels.to(mean.device), 3, rows.dtype))
+            found.append([mean, variance, score, head.gamma, head.alpha, head.mean, head.covariance, head.status])
+        for on_cpu, on_gpu in zip(*found, strict=True):
+            assert_same(on_gpu.detach().clone(), on_cpu.detach().clone())
+    draws = [heads[1].log_prob(features.to(GPU), labels.to(GPU), seeded(2, GPU)) for _ in range(2)]
+    assert torch.equal(*draws)
+    assert draws[0].device.type == GPU
+
+
+@each_head
+def test_the_host_does_not_wait_in_a_step_of_the_kalman_filter(settings):
+    head, generator = kalman_head(GPU, **settings), seeded(0, GPU)
+    blocks = [(x.to(GPU), y.to(GPU), centred_one_hot(y, 3).to(GPU)) for x, y in kalman_rows()]
+
+    def go(features, labels, targets):
+        head.predict(features)
+        head.adapt(head.log_prob(features, labels, generator))
+        head.update(features, targets)
+
+    go(*blocks[0])  # what a first call sets up may wait
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        for block in blocks:
+            go(*block)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert head.status == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gamma", "noise"), [(1, 1e-4), (0.999, 1e-6)], ids=["static", "drifting"])
+def test_the_kalman_filter_keeps_a_covariance_for_100_000_steps_in_single_precision(gamma, noise):
+    """Rows near a 3-dimensional subspace; the product of the root is judged in double precision."""
+    head = KalmanHead(16, 1, 1.0, noise, gamma, dtype=torch.float32, device=GPU)
+    draws, targets = seeded(0, GPU), torch.zeros(4, 1, device=GPU)
+    plane = torch.randn(3, 16, generator=draws, device=GPU)
+    for _ in range(10):
+        flat = torch.randn(10_000, 4, 3, generator=draws, device=GPU) @ plane
+        for features in flat + 1e-3 * torch.randn(10_000, 4, 16, generator=draws, device=GPU):
+            head.update(features, targets)
+        covariance = head.covariance
+        assert (covariance - covariance.T).abs().max() < 1e-6
+        root = head.belief.double()
+        assert torch.linalg.eigvalsh(root @ root.T)[0] > 0
+    assert head.status == 0
+
+
+def test_a_stream_resumes_on_the_device_bit_for_bit():
+    features, labels = (torch.cat(parts).to(GPU) for parts in zip(*kalman_rows(), strict=True))
+
+    def run(seed: int, **resume):
+        torch.manual_seed(seed)
+        backbone = torch.nn.Sequential(torch.nn.Linear(6, 5), UnitFeatures()).to(GPU)
+        walk = torch.optim.SGD(backbone.parameters(), lr=0.1, momentum=0.9)
+        head, draws = kalman_head(GPU, dtype=torch.float32), seeded(seed, GPU)
+        return run_stream(
+            head, features, labels, batch_size=4, backbone=backbone, optimizer=walk, generator=draws, **resume
+        )
+
+    through, saved = [], None
+    for state in run(0):
+        through.append((state.log_prob, state.learner.mean.clone(), state.learner.belief.clone()))
+        saved = state.state_dict() if state.step == 5 else saved
+    rest = [
+        (state.log_prob, state.learner.mean.clone(), state.learner.belief.clone()) for state in run(4, resume=saved)
+    ]
+    assert len(rest) == 7
+    for values, others in zip(rest, through[5:], strict=True):
+        assert all(torch.equal(value, other) for value, other in zip(values, others, strict=True))
+
+
+@pytest.mark.parametrize("make", [moving_classes, digit_stream])
+@pytest.mark.parametrize("drift", ["abrupt", "slow", "none"])
+def test_drifting_streams_are_drawn_on_the_device_of_their_generator(make, drift):
+    streams = [make(400, drift, segment=100, generator=seeded(0, GPU)) for _ in range(2)]
+    assert streams[0].features.device.type == streams[0].labels.device.type == GPU
+    assert torch.equal(streams[0].features, streams[1].features)
+    assert torch.equal(streams[0].labels, streams[1].labels)
+    assert streams[0].changes == make(400, drift, segment=100).changes
 
 
 OPERATORS = {

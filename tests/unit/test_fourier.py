@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from agree import normal, seeded
 from torch import nn
 
 from companion.foundations.fourier import (
@@ -19,14 +20,6 @@ from companion.methods.last_layer import train_closed_form
 
 TAU = 2 * math.pi
 each_number_of_axes = pytest.mark.parametrize("axes", [1, 2, 3])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-11) -> None:

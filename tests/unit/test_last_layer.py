@@ -12,6 +12,7 @@ import math
 
 import pytest
 import torch
+from agree import close, eye, normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -43,22 +44,6 @@ MODES = {
 each_mode = pytest.mark.parametrize("settings", MODES.values(), ids=MODES.keys())
 momentum = functools.partial(torch.optim.SGD, momentum=0.9)
 each_seed = pytest.mark.parametrize("seed", range(5))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
-
-
-def eye(size: int) -> torch.Tensor:
-    return torch.eye(size, dtype=torch.float64)
-
-
-def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
 
 
 def tanh_backbone(inputs: int = 2, p: int = 6, seed: int = 0, width: int = 8, depth: int = 1) -> nn.Module:

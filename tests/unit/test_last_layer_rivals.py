@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 import torch
+from agree import eye, normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -35,18 +36,6 @@ from companion.methods.rivals.joint import GradientStep, JointLayer, MovingAvera
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 momentum = partial(SGD, momentum=0.9)
 each_seed = pytest.mark.parametrize("seed", range(5))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
-
-
-def eye(size: int) -> torch.Tensor:
-    return torch.eye(size, dtype=torch.float64)
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-9) -> None:

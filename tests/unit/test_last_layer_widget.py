@@ -1,19 +1,13 @@
 """The live widgets of the closed-form last layer compute torch's numbers, and refuse what they cannot show."""
 
-import json
 import math
-import shutil
-import subprocess
-from pathlib import Path
 
-import numpy as np
-import playwright
 import pytest
 import torch
+from agree import assert_agree, doubles
 
 from companion.foundations.linear import ridge
 from companion.teaching.widgets import live_recursive, live_valley
-from companion.teaching.widgets.base import front_end
 from companion.teaching.widgets.recursive import bump_features, recursive_weights
 from companion.teaching.widgets.valley import valley_paths
 
@@ -32,10 +26,6 @@ def valley(x=X, y=Y, **words):
 
 def recursive(x=BATCH_X, y=BATCH_Y, truth=TRUTH, **words):
     return live_recursive(x, y, truth, **{"title": "t", "alt": "a", **words})
-
-
-def doubles(packed):
-    return torch.from_numpy(np.frombuffer(packed, "<f8").copy())
 
 
 # --- what they carry --------------------------------------------------------------------------------------------------
@@ -119,42 +109,6 @@ def test_bumps_are_one_at_their_centres_and_the_last_feature_is_one_everywhere()
 
 
 # --- the browser's numbers are torch's --------------------------------------------------------------------------------
-
-RUN = """
-import * as f from "./front.mjs";
-import { readFileSync } from "node:fs";
-const given = JSON.parse(readFileSync(0, "utf8"));
-const floats = (values) => Float64Array.from(values);
-const plain = (key, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
-process.stdout.write(JSON.stringify((() => { BODY })(), plain));
-"""
-
-
-def node() -> str:
-    """Node from the path, or the one that Playwright brings along."""
-    return shutil.which("node") or str(Path(playwright.__file__).parent / "driver" / "node")
-
-
-@pytest.fixture
-def front(tmp_path):
-    """Run JavaScript with the front end as `f` on some values, without a browser."""
-    (tmp_path / "front.mjs").write_text(front_end())
-
-    def call(body, **given):
-        (tmp_path / "run.mjs").write_text(RUN.replace("BODY", body))
-        given = {name: value.tolist() if torch.is_tensor(value) else value for name, value in given.items()}
-        command = [node(), str(tmp_path / "run.mjs")]
-        done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return call
-
-
-def assert_agree(got, expected, tolerance=1e-8):
-    got = torch.tensor(got, dtype=torch.float64).view(expected.shape)
-    torch.testing.assert_close(got, expected, rtol=0, atol=tolerance)
-
 
 PATHS = """
 const data = f.makeValley(floats(given.x), floats(given.y), given.ridge);

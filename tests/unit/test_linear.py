@@ -10,6 +10,7 @@ import itertools
 
 import pytest
 import torch
+from agree import close, eye, normal
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
@@ -22,21 +23,9 @@ PENALTIES = pytest.mark.parametrize("penalty", [1e-3, 1, 250.0])
 FORGETTING = pytest.mark.parametrize("forgetting", [0, 0.3, 0.95, 1])
 
 
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def problem(n: int, p: int, k: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Features, targets and a prior."""
     return normal(n, p, seed=seed), normal(n, k, seed=seed + 100), normal(p, k, seed=seed + 200)
-
-
-def eye(size: int) -> torch.Tensor:
-    return torch.eye(size, dtype=torch.float64)
-
-
-def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
 
 
 # --- ridge ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import math
 
 import pytest
 import torch
+from agree import normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -59,14 +60,6 @@ NOISINGS = {
 }
 each_kernel = pytest.mark.parametrize("kernel", [make() for make in KERNELS.values()], ids=KERNELS.keys())
 each_noising = pytest.mark.parametrize("noising", NOISINGS.values(), ids=NOISINGS.keys())
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
 
 
 def double(value: float) -> torch.Tensor:

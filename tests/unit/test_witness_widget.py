@@ -1,12 +1,6 @@
 """The live witness carries what its flow needs, computes torch's numbers, and refuses what it cannot show."""
 
-import json
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
-import playwright
 import pytest
 import torch
 
@@ -21,7 +15,6 @@ from companion.methods.mmd_flow import (
     train_witness,
 )
 from companion.teaching.widgets import live_witness
-from companion.teaching.widgets.base import front_end
 
 NOISINGS = {
     "preserving": VariancePreserving(),
@@ -112,39 +105,23 @@ def test_the_noise_floor_is_what_fresh_points_of_the_law_would_measure(show):
 
 # --- its numbers are torch's ------------------------------------------------------------------------------------------
 
-RUN = """
-import * as front from "./front.mjs";
-import { readFileSync } from "node:fs";
-const { network, noising, weights, means, values } = JSON.parse(readFileSync(0, "utf8"));
-const witness = front.makeWitness(network, noising, Float32Array.from(weights), Float32Array.from(means));
-const run = (f) => { BODY };
-const plain = (key, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
-process.stdout.write(JSON.stringify(run(front), plain));
+GIVEN = """
+const { network, noising, values } = given;
+const witness = f.makeWitness(network, noising, Float32Array.from(given.weights), Float32Array.from(given.means));
 """
 
 
-def node() -> str:
-    """Node from the path, or the one that Playwright brings along."""
-    return shutil.which("node") or str(Path(playwright.__file__).parent / "driver" / "node")
-
-
 @pytest.fixture
-def front(tmp_path):
-    """Run JavaScript on a widget's witness and some values, without a browser."""
-    (tmp_path / "front.mjs").write_text(front_end())
+def on_witness(front):
+    """Run JavaScript on a widget's witness and some values."""
 
     def call(widget, body, **values):
-        (tmp_path / "run.mjs").write_text(RUN.replace("BODY", body))
         network = {name: value for name, value in widget.network.items() if name != "weights"}
         floats = {
             name: np.frombuffer(packed, "<f4").tolist()
             for name, packed in {"weights": widget.network["weights"], "means": widget.means}.items()
         }
-        asked = json.dumps({"network": network, "noising": widget.noising, "values": values, **floats})
-        command = [node(), str(tmp_path / "run.mjs")]
-        done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return front(GIVEN + body, network=network, noising=widget.noising, values=values, **floats)
 
     return call
 
@@ -156,9 +133,9 @@ def assert_agree(got, expected):
 
 
 @pytest.mark.parametrize("noising", NOISINGS.values(), ids=NOISINGS)
-def test_levels_and_positions_agree(front, show, noising):
+def test_levels_and_positions_agree(on_witness, show, noising):
     positions = torch.linspace(0, 1, 41, dtype=torch.float64)
-    got = front(
+    got = on_witness(
         show(trained(noising)),
         """return values.positions.map((position) => {
           const level = f.levelAt(noising, position);
@@ -185,7 +162,7 @@ return { apart: field.apart, gap: field.gap, slopes, seen, alone: f.observe(witn
 @pytest.mark.parametrize("position", [0.0, 0.37, 1.0])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("noising", NOISINGS.values(), ids=NOISINGS)
-def test_features_witness_and_slopes_agree(front, show, noising, network, position):
+def test_features_witness_and_slopes_agree(on_witness, show, noising, network, position):
     witness = trained(noising, network, steps=10)
     particles, points = 2 + cloud(33, 3, 1.5), cloud(20, 4, 2.5)  # to one side: their features are not the data's
     level = noising.at(torch.tensor(position, dtype=torch.float64)).clamp(noising.low, noising.high).float()
@@ -193,7 +170,7 @@ def test_features_witness_and_slopes_agree(front, show, noising, network, positi
     apart = witness.mean_features(particles, level) - clean
     at = particles.clone().requires_grad_()
     (slopes,) = torch.autograd.grad((witness(at, level) @ apart).sum(), at)
-    got = front(
+    got = on_witness(
         show(witness), OBSERVE,
         particles=particles.flatten().tolist(), level=level.item(), points=points.flatten().tolist(),
     )  # fmt: skip
@@ -206,9 +183,9 @@ def test_features_witness_and_slopes_agree(front, show, noising, network, positi
 
 
 @pytest.mark.parametrize("noising", NOISINGS.values(), ids=NOISINGS)
-def test_a_whole_adaptive_flow_agrees(front, show, noising):
+def test_a_whole_adaptive_flow_agrees(on_witness, show, noising):
     witness, start, levels = trained(noising, steps=300), cloud(40, 5, 1.5), noising.levels(6)
-    got = front(
+    got = on_witness(
         show(witness),
         """const cloud = f.makeCloud(witness, values.start.length / 2), slope = new Float64Array(values.start.length);
         const particles = Float64Array.from(values.start);

@@ -9,4 +9,7 @@ Guidance (lesson 03): `adaptive_guidance` drops a constant weight once both pred
 follows the powered density with Langevin steps; `classifier_guidance` trains a classifier of noisy points;
 `density_ratio` trains a network that tells data from samples, which `feedback_guidance` asks for the best weight of
 each step, and by which `guidance_resampling` weighs particles that no weight guides.
+
+A last layer on a stream (lesson 06): `online` has softmax regression by gradient steps, by steps with replay and by FTRL,
+ridge regression that forgets, the extended Kalman filter, and a reset by a drift detector, all for `run_stream`.
 """

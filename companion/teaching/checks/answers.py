@@ -21,6 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 DOUBLE = torch.float64
+Belief = tuple[torch.Tensor, torch.Tensor]  # a mean and a covariance
 
 
 class NotAttempted(Exception):
@@ -143,6 +144,17 @@ class TorchCalls(TorchFunctionMode):
         self.count += 1
         self.listed |= function is torch.Tensor.tolist
         return function(*args, **(kwargs or {}))
+
+
+def read_belief(value: object, mean: torch.Tensor, name: str) -> Belief:
+    """The mean (m, K) and the covariance (m, m) that `name` gave, in the shape and dtype of the mean that went in."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise NotYet(f"Expected {name} to give a mean and a covariance; got {describe(value)}.", "two things")
+    m = len(mean)
+    return (
+        expect_tensor(value[0], tuple(mean.shape), mean.dtype, f"the mean of {name}"),
+        expect_tensor(value[1], (m, m), mean.dtype, f"the covariance of {name}"),
+    )
 
 
 def _copy(value: object) -> object:

@@ -8,6 +8,8 @@
 - `live_witness`: a learned witness at any noise level, and the particles that flow down it, in the browser.
 - `live_valley`, `live_recursive`: a last layer that is solved, for one backbone parameter and batch by batch, in the
   browser.
+- `live_forgetting`: a Kalman filter on a function that drifts, with forgetting set by hand, in the browser.
+- `live_stream`: a labelled stream in the plane, classified by a Kalman filter that learns how fast to forget, in the browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -15,11 +17,13 @@ page of the book through a host of a few lines.
 
 from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
+from companion.teaching.widgets.forgetting import LiveForgetting, live_forgetting
 from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
+from companion.teaching.widgets.stream import LiveStream, live_stream
 from companion.teaching.widgets.valley import LiveValley, live_valley
 from companion.teaching.widgets.witness import LiveWitness, live_witness
 
@@ -27,22 +31,26 @@ __all__ = [
     "Choice",
     "Explore",
     "LiveCoupling",
+    "LiveForgetting",
     "LiveGuidance",
     "LivePosterior",
     "LiveRecursive",
     "LiveSampler",
     "LiveSpeculation",
+    "LiveStream",
     "LiveValley",
     "LiveWitness",
     "Particles",
     "Slider",
     "explore",
     "live_coupling",
+    "live_forgetting",
     "live_guidance",
     "live_posterior",
     "live_recursive",
     "live_sampler",
     "live_speculation",
+    "live_stream",
     "live_valley",
     "live_witness",
     "particles",

@@ -13,18 +13,23 @@ MOST_STEPS, MOST_BATCH, MOST_BUMPS = 100, 64, 32  # beyond, a moving slider woul
 STRENGTHS = (*(float(f"{digit}e{power}") for power in range(-5, 4) for digit in (1, 3)), 1e4)
 
 
-class LiveRecursive(Widget):
-    """The widget that `live_recursive` makes."""
+class LiveFunction(Widget):
+    """What a widget carries that learns a function on Gaussian bumps step by step: points, the truth and the bumps."""
 
     x = traitlets.Bytes().tag(sync=True)
     y = traitlets.Bytes().tag(sync=True)
     truth = traitlets.Bytes().tag(sync=True)
     steps = traitlets.Int().tag(sync=True)
-    most = traitlets.Int().tag(sync=True)
     grid = traitlets.Int().tag(sync=True)
     interval = traitlets.List(traitlets.Float()).tag(sync=True)
     bumps = traitlets.Int().tag(sync=True)
     width = traitlets.Float().tag(sync=True)
+
+
+class LiveRecursive(LiveFunction):
+    """The widget that `live_recursive` makes."""
+
+    most = traitlets.Int().tag(sync=True)
     batch_size = traitlets.Int().tag(sync=True)
     strengths = traitlets.List(traitlets.Float()).tag(sync=True)
     strengths_index = traitlets.Int().tag(sync=True)
@@ -76,21 +81,13 @@ def live_recursive(
             among the choices, a number out of range, more than 0.7 MB in all, or an empty title or alt.
     """
     require_words(title, alt)
-    for name, values in {"x": x, "y": y, "truth": truth}.items():
-        require_floating(name, values)
-        require(bool(values.isfinite().all()), name, "not finite in some place", "finite numbers")
+    require_floating("x", x)
     came = f"of shape {tuple(x.shape)}"
     require(x.ndim == 2, "x", came, "of shape (steps, most)")
     steps, most = x.shape
     fits = 2 <= steps <= MOST_STEPS and 1 <= most <= MOST_BATCH
     require(fits, "x", came, f"of 2 to {MOST_STEPS} steps with 1 to {MOST_BATCH} points each")
-    require(y.shape == x.shape, "y", f"of shape {tuple(y.shape)}", f"of shape {tuple(x.shape)} like x")
-    rows = truth.ndim == 1 or (truth.ndim == 2 and len(truth) == steps)
-    wanted = f"of shape (grid,) or ({steps}, grid) with a grid of at least 2"
-    require(rows and truth.shape[-1] >= 2, "truth", f"of shape {tuple(truth.shape)}", wanted)
-    width = _width(interval, bumps, width)
-    inside = bool(((x >= interval[0]) & (x <= interval[1])).all())
-    require(inside, "x", "outside the interval in some place", f"from {interval[0]} to {interval[1]}")
+    function = function_traits(x, y, truth, interval, bumps, width)
     batch_size = most if batch_size is None else batch_size
     require_count("batch_size", batch_size, 1)
     require(batch_size <= most, "batch_size", batch_size, f"at most {most}, the points of a step")
@@ -99,15 +96,37 @@ def live_recursive(
     require(strength in strengths, "strength", strength, f"one of {tuple(strengths)}")
     if forgetting is not None:
         require_in("forgetting", forgetting, "[0, 1]")
-    carried = 8 * (x.numel() + y.numel() + truth.numel())
-    require(carried <= MOST_BYTES, "x, y and truth", f"{carried} bytes", f"at most {MOST_BYTES}: a coarser grid")
     return LiveRecursive(
-        kind="recursive", title=title, alt=alt, note=note, x=double_bytes(x), y=double_bytes(y),
-        truth=double_bytes(truth), steps=steps, most=most, grid=truth.shape[-1],
-        interval=[float(end) for end in interval], bumps=bumps, width=width, batch_size=batch_size,
+        kind="recursive", title=title, alt=alt, note=note, **function, most=most, batch_size=batch_size,
         strengths=[float(choice) for choice in strengths], strengths_index=strengths.index(strength),
         forgets=forgetting is not None, forgetting=float(forgetting or 0),
     )  # fmt: skip
+
+
+def function_traits(
+    x: Tensor, y: Tensor, truth: Tensor, interval: tuple[Number, Number], bumps: int, width: Number | None
+) -> dict:
+    """The traits of a `LiveFunction`, all checked but for the shape of `x`, whose first axis are the steps.
+
+    Raises:
+        TypeError, ValueError: as `live_recursive`.
+    """
+    for name, values in {"x": x, "y": y, "truth": truth}.items():
+        require_floating(name, values)
+        require(bool(values.isfinite().all()), name, "not finite in some place", "finite numbers")
+    require(y.shape == x.shape, "y", f"of shape {tuple(y.shape)}", f"of shape {tuple(x.shape)} like x")
+    rows = truth.ndim == 1 or (truth.ndim == 2 and len(truth) == len(x))
+    wanted = f"of shape (grid,) or ({len(x)}, grid) with a grid of at least 2"
+    require(rows and truth.shape[-1] >= 2, "truth", f"of shape {tuple(truth.shape)}", wanted)
+    width = _width(interval, bumps, width)
+    low, high = interval
+    inside = bool(((x >= low) & (x <= high)).all())
+    require(inside, "x", "outside the interval in some place", f"from {low} to {high}")
+    carried = 8 * (x.numel() + y.numel() + truth.numel())
+    require(carried <= MOST_BYTES, "x, y and truth", f"{carried} bytes", f"at most {MOST_BYTES}: a coarser grid")
+    packed = {name: double_bytes(values) for name, values in {"x": x, "y": y, "truth": truth}.items()}
+    ends = [float(low), float(high)]
+    return {**packed, "steps": len(x), "grid": truth.shape[-1], "interval": ends, "bumps": bumps, "width": width}
 
 
 def bump_features(

@@ -8,13 +8,13 @@ from torch import Tensor
 from companion.foundations.linear import RecursiveLeastSquares
 from companion.teaching.checks.answers import (
     DOUBLE,
-    NotYet,
+    Belief,
     StudentFunction,
-    describe,
     expect,
     expect_close,
     expect_tensor,
     normal,
+    read_belief,
     read_function,
     read_parts,
     uniform,
@@ -24,7 +24,6 @@ from companion.teaching.checks.framework import exercise
 UPDATE = "update(mean, covariance, features, targets)"
 FORGET = "forget(covariance, forgetting, penalty)"
 DRIFT = "drift(mean, covariance, keep, penalty)"
-Belief = tuple[Tensor, Tensor]
 
 
 class Filter:
@@ -34,14 +33,14 @@ class Filter:
         self._update, self._forget, self._drift = update, forget, drift
 
     def update(self, mean: Tensor, covariance: Tensor, features: Tensor, targets: Tensor) -> Belief:
-        return _belief(self._update(mean, covariance, features, targets), mean, UPDATE)
+        return read_belief(self._update(mean, covariance, features, targets), mean, UPDATE)
 
     def forget(self, covariance: Tensor, forgetting: float, penalty: float) -> Tensor:
         value = self._forget(covariance, forgetting, penalty)
         return expect_tensor(value, tuple(covariance.shape), covariance.dtype, FORGET)
 
     def drift(self, mean: Tensor, covariance: Tensor, keep: float, penalty: float) -> Belief:
-        return _belief(self._drift(mean, covariance, keep, penalty), mean, DRIFT)
+        return read_belief(self._drift(mean, covariance, keep, penalty), mean, DRIFT)
 
     def updates_like(self, formula: Callable[..., Belief], generator: torch.Generator) -> bool:
         cases = [_case(generator), _case(generator, 6, 2, 2)]
@@ -52,16 +51,6 @@ class Filter:
             (_covariance(generator, 3), uniform(generator, 0.3, 0.9), uniform(generator, 0.2, 0.6)) for _ in range(3)
         ]
         return all(_alike(self.forget(*case), formula(*case)) for case in cases)
-
-
-def _belief(value: object, mean: Tensor, name: str) -> Belief:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise NotYet(f"Expected {name} to give a mean and a covariance; got {describe(value)}.", "two things")
-    p = len(mean)
-    return (
-        expect_tensor(value[0], tuple(mean.shape), mean.dtype, f"the mean of {name}"),
-        expect_tensor(value[1], (p, p), mean.dtype, f"the covariance of {name}"),
-    )
 
 
 @exercise(

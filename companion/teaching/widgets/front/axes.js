@@ -128,3 +128,25 @@ function addPlayer(card, { steps, span, first, show }) {
 
   return player;
 }
+
+/**
+ * Drag along a plot that lies `left` and `right` pixels inside a canvas and shows `low` to `high`: `react` hears the nearest
+ * whole place from 0 to `last`.
+ */
+function slideAlong(canvas, { left, right = 10 }, [low, high], last, react) {
+  let held = null;
+  const follow = (event) => {
+    if (held === null) return;
+    const box = canvas.getBoundingClientRect(), share = (event.clientX - box.left - left) / (box.width - right - left);
+    const place = Math.min(last, Math.max(0, Math.round(low + (high - low) * share)));
+    if (place !== held) react((held = place));
+  };
+  canvas.classList.add("lim-slide");
+  canvas.addEventListener("pointerdown", (event) => {
+    held = -1;
+    canvas.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  canvas.addEventListener("pointermove", follow);
+  canvas.addEventListener("lostpointercapture", () => { held = null; });
+}

@@ -75,6 +75,16 @@ function addButton(card, text, onClick) {
   return button;
 }
 
+/** A row of numbers below their words, `texts` by name; gives the row and, by the same names, where the numbers go. */
+function makeCounts(texts) {
+  const row = element("div", { className: "lim-counts" }), counts = {};
+  for (const [name, textContent] of Object.entries(texts)) {
+    counts[name] = element("strong");
+    row.append(element("div", {}, element("span", { textContent }), counts[name]));
+  }
+  return { row, counts };
+}
+
 /** A square canvas with a caption, drawn in the plane [-limit, limit]^2 and in the theme's colours. */
 function addPlane(card, { caption, alt, limit, draw }) {
   const canvas = element("canvas", { className: "lim-canvas" });

@@ -241,16 +241,10 @@ function renderRecursive({ model, el }) {
   setColumns(card, [[fit], [errors, sweeps]]);
 
   // --- numbers --------------------------------------------------------------------------------------------------------
-  const row = element("div", { className: "lim-counts" });
-  const addCount = (textContent) => {
-    const value = element("strong");
-    row.append(element("div", {}, element("span", { textContent }), value));
-    return value;
-  };
-  const counts = {
-    fit: addCount("error of this fit"), alone: addCount("error of this batch alone"), all: addCount("error of all points so far"),
-    batch: addCount("this fit on the batch's points"), moved: addCount("change of W in this step"),
-  };
+  const { row, counts } = makeCounts({
+    fit: "error of this fit", alone: "error of this batch alone", all: "error of all points so far",
+    batch: "this fit on the batch's points", moved: "change of W in this step",
+  });
   card.pictures.after(makeKey([["the truth", "lim-thick", "exact"], ["the batch", "lim-datum", "ink"], ["this fit", "lim-stroke", "learned"],
     ["this batch alone", "lim-dashed", "rival"], ["all points so far", "lim-dotted", "third"]]), row);
 

@@ -2,6 +2,7 @@ const RENDERERS = {
   frames: renderFrames, particles: renderParticles, sampler: renderSampler, posterior: renderPosterior,
   coupling: renderCoupling, speculation: renderSpeculation, guidance: renderGuidance,
   witness: renderWitness, valley: renderValley, recursive: renderRecursive,
+  forgetting: renderForgetting, stream: renderStream,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };

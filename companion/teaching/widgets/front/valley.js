@@ -228,22 +228,10 @@ function renderValley({ model, el }) {
   const player = addPlayer(card, { steps, span: VALLEY_PLAY, first: 0, show });
   addButton(card, "Back to the start", () => player.rest(0));
   for (const { canvas } of [map, reduced]) {
-    let isHeld = false;
-    const follow = (event) => {
-      if (!isHeld) return;
-      const box = canvas.getBoundingClientRect(), { left, right } = plotArea(box.width, box.height, [low, high], [0, 1], { left: 40 });
-      const place = Math.round(places * Math.min(1, Math.max(0, (event.clientX - box.left - left) / (right - left))));
+    slideAlong(canvas, { left: 40 }, [0, places], places, (place) => {
       slider.set(place);
       moveTo(thetaAt(place));
-    };
-    canvas.classList.add("lim-slide");
-    canvas.addEventListener("pointerdown", (event) => {
-      isHeld = true;
-      canvas.setPointerCapture(event.pointerId);
-      follow(event);
     });
-    canvas.addEventListener("pointermove", follow);
-    canvas.addEventListener("lostpointercapture", () => { isHeld = false; });
   }
   compute();
   player.rest();

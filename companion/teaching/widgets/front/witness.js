@@ -351,16 +351,11 @@ function renderWitness({ model, el }) {
   // --- numbers and colours beside the picture -------------------------------------------------------------------------
   const words = (tag, texts, className = "") =>
     element(tag, { className }, ...texts.map((text) => element("span", { textContent: text })));
-  const side = element("div", { className: "lim-side" }), row = element("div", { className: "lim-counts" });
-  const addCount = (text) => {
-    const value = element("strong");
-    row.append(element("div", {}, element("span", { textContent: text }), value));
-    return value;
-  };
-  const counts = {
-    level: addCount("noise level"), done: addCount("steps done"), gap: addCount("MMD\u00b2 at this level"),
-    speed: addCount(noising.explodes ? "mean slope at the particles, in units of the noise" : "mean slope at the particles"),
-  };
+  const side = element("div", { className: "lim-side" });
+  const { row, counts } = makeCounts({
+    level: "noise level", done: "steps done", gap: "MMD\u00b2 at this level",
+    speed: noising.explodes ? "mean slope at the particles, in units of the noise" : "mean slope at the particles",
+  });
   const key = element("div", { className: "lim-key" });
   for (const [kind, text] of [["particle", "the particles"], ["datum", "the data"], ["zero", "where f is 0"],
     ["arrow", "the way down; full length: a slope of 1 or more"]]) {

@@ -1,0 +1,117 @@
+"""What a reader's hands do to a widget: move, press, choose, look at it on a phone; and what is seen then."""
+
+import re
+
+from tests.browser import PICTURE
+
+PUT = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }"
+
+# As on a slow machine: pictures so many milliseconds apart, by their own clock.
+SLOW = """(gap) => {
+  const ask = window.requestAnimationFrame;
+  let clock = 0;
+  window.requestAnimationFrame = (tick) => ask(() => tick(clock += gap));
+}"""
+
+# Remember each step that is shown, the first number of a text.
+WATCH = """(widget, where) => {
+  const count = widget.querySelector(where);
+  window.seen = [];
+  const note = () => window.seen.push(Number(count.textContent.match(/\\d+/)[0]));
+  new MutationObserver(note).observe(count, { childList: true });
+}"""
+
+# Milliseconds that each of some values of a control takes until the picture is drawn.
+TIMES = """(input, values) => values.map((value) => {
+  const began = performance.now();
+  input.value = value;
+  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+  return performance.now() - began;
+})"""
+
+
+def slider(widget, name):
+    return widget.get_by_role("slider", name=name)
+
+
+def put(widget, name, value):
+    slider(widget, name).evaluate(PUT, value)
+
+
+def choose(widget, name, option):
+    """An option of a list, by its place or its text."""
+    widget.get_by_role("combobox", name=name).select_option(str(option))
+
+
+def press(widget, name):
+    widget.get_by_role("button", name=name).click()
+
+
+def state(widget, wanted):
+    widget.locator(f"xpath=self::*[@data-state='{wanted}']").wait_for()
+
+
+def numbers(texts):
+    """What a widget writes by hand, as numbers."""
+    small = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+    plain = [text.replace("∞", "inf").removesuffix("\u202f%") for text in texts]
+    powers = [re.sub(f"^10(?=[{small}])", "1·10", text).replace("·10", "e") for text in plain]
+    return [float(text.translate(str.maketrans(small + "−", "-0123456789-"))) for text in powers]
+
+
+def slow_down(widget, gap=250):
+    widget.page.evaluate(SLOW, gap)
+
+
+def goes_on(widget, step, last, where="figcaption span"):
+    """A play after a pause starts from the step on show and comes to its end, where pictures come slowly, too."""
+    slow_down(widget)
+    widget.evaluate(WATCH, where)
+    press(widget, "Play")
+    state(widget, "done")
+    seen = widget.page.evaluate("() => window.seen")
+    assert seen == sorted(seen)
+    assert seen[0] >= step
+    assert seen[-1] == last
+
+
+def redrawn(widget):
+    """Wait until the pictures have followed."""
+    widget.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def resize(widget, size):
+    """To another window, once the pictures have followed."""
+    widget.page.set_viewport_size(size)
+    redrawn(widget)
+
+
+def set_theme(widget, theme):
+    widget.page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+
+
+def move_by_keyboard(control):
+    """One place on; one place back from the last."""
+    is_list = control.evaluate("(input) => input.tagName === 'SELECT'")
+    place, end = ("input.selectedIndex", "input.options.length - 1") if is_list else ("input.value", "input.max")
+    last = control.evaluate(f"(input) => {place} === {end}")
+    back, on = ("ArrowUp", "ArrowDown") if is_list else ("ArrowLeft", "ArrowRight")
+    control.press(back if last else on)
+
+
+def assert_moves_on_a_phone(widget):
+    """Each slider and list changes the picture from the keyboard, and nothing is wider than the window."""
+    resize(widget, {"width": 390, "height": 800})
+    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for control in [*widget.get_by_role("slider").all(), *widget.get_by_role("combobox").all()]:
+        before = widget.evaluate(PICTURE)
+        assert before != "blank"
+        move_by_keyboard(control)
+        assert widget.evaluate(PICTURE) != before, control.evaluate("(input) => input.labels[0].textContent")
+    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def redraw_times(control, values):
+    """Milliseconds of the one in the middle and of the longest."""
+    times = sorted(control.evaluate(TIMES, values))
+    return times[len(times) // 2], times[-1]
