@@ -1,7 +1,7 @@
 """Rows of lesson 06: steps of the Kalman head against filters that are general, on one stream.
 
 The peers keep one covariance as we do: filterpy's filter is given all classes as columns of its state, dynamax's follows a
-single class. No pair is timed unless the two ways lead to the same numbers.
+single class. No pair is timed unless the two ways lead to the same numbers (to seven digits: dynamax adds a little to variances).
 """
 
 import functools
@@ -27,7 +27,7 @@ def stream(batch_size: int, blocks: int = BLOCKS) -> tuple[torch.Tensor, torch.T
 
 def agree(ours: torch.Tensor, theirs: object) -> None:
     theirs = torch.as_tensor(np.array(theirs, dtype=np.float64))
-    assert (ours - theirs).norm() < 1e-9 * theirs.norm(), "the two ways lead to different numbers"
+    assert (ours - theirs).norm() < 1e-7 * theirs.norm(), "the two ways lead to different numbers"
 
 
 def ours(batch_size: int, blocks: int = BLOCKS, **settings):

@@ -143,8 +143,7 @@ def test_the_mean_of_a_day_is_of_its_rows():
 
 def test_a_pretrained_backbone_knows_upright_digits():
     stream = bench.digit_stream(600, "none", generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        features = bench.pretrained(0)(stream.features)
+    features = bench.pretrained(0)(stream.features).detach()
     head = KalmanHead(65, 10, 0.1, 0.001, alpha_rate=0)
     head.update(features[:400], centred_one_hot(stream.labels[:400], 10))
     right = head.predict(features[400:])[0].argmax(1) == stream.labels[400:]

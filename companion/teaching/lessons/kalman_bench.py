@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from companion.data.streams import Drift, digit_stream
 from companion.foundations.networks import MLP
 from companion.foundations.online import run_stream
+from companion.foundations.validation import Number
 from companion.methods.kalman import UnitFeatures
 from companion.teaching import results
 from companion.teaching.lessons import kalman_streams
@@ -167,7 +168,7 @@ def pretrained(seed: int) -> nn.Module:
     return backbone
 
 
-def on_moving_features(head: str, setting: tuple[float, ...], rate: float, seed: int) -> Trace:
+def on_moving_features(head: str, setting: tuple[Number, ...], rate: Number, seed: int) -> Trace:
     """A head on the turning digits, in blocks, whose backbone takes SGD steps of this rate; 0 leaves it frozen."""
     stream = digit_stream(3000, "slow", generator=torch.Generator().manual_seed(seed))
     backbone = copy.deepcopy(pretrained(seed))

@@ -58,7 +58,7 @@ def digit_rows(drift: Drift, seed: int, rows: int = ROWS, segment: int = SEGMENT
 
 @cache
 def flight_rows() -> Stream:
-    """The flights as features of unit norm and a constant (41066, 28)."""
+    """The flights as features of unit norm and a constant (41066, 29)."""
     stream = flights()
     return stream._replace(features=UnitFeatures(0.5)(stream.features))
 

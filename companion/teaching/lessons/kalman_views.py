@@ -36,6 +36,7 @@ LINES = {
     "online SGD": (figures.RIVAL, "-"),
     "forgetful ridge": (figures.THIRD, "-"),
     "reset by a detector": (figures.FOURTH, "-"),
+    "gamma = 1": (figures.INK, ":"),
 }
 
 
@@ -91,7 +92,7 @@ def gamma_figure(learned: Trace, static: Trace, changes: Sequence[int], window: 
     below.legend(loc="upper left", bbox_to_anchor=(1, 1))
     for axes in (above, below):
         mark_changes(axes, changes)
-    alt = "One minus gamma has a peak after most of the grey lines where the digits get new names, and falls back to almost zero. With gamma learned the right answers recover after each line; with gamma 1 they sink and stay low."
+    alt = "One minus gamma leaps up within some tens of rows after each of the grey lines where the digits get new names, and takes about two hundred rows to fall back to zero. With gamma learned the right answers recover after each line; with gamma 1 they sink and stay low."
     return figures.describe(figure, alt)
 
 
@@ -235,13 +236,14 @@ def curves_figure() -> figures.Picture:
             panel.plot(places, ahead, style, color=colour, label=NAMES.get(kind, kind))
         panel.set(xlabel="row", title=WORDS[drift])
     axes[0].set_ylabel("log-loss so far, minus SGD's")
+    axes[0].set_ylim(-2300, 800)
     rows, age = stream_rows("abrupt"), torch.arange(0, SEGMENT, 5) + 2.5
     for kind, (colour, style) in LINES.items():
         axes[2].plot(age, rows[kind]["loss by age"], style, color=colour, linewidth=1.6)
     axes[2].set(xlabel="rows since the change", ylabel="log-loss of a row", ylim=(0, None), title="after a change")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    alt = "Summed log-loss minus that of SGD falls for all others, on both streams. After a change the log-loss of a row is high and falls within a hundred rows; it falls soonest where a detector resets the filter."
+    alt = "Summed log-loss minus that of SGD. Where names change, the reset falls furthest, then ridge, hindsight and learned gamma, close together; gamma 1 rises. Where digits turn, ridge falls furthest and the reset least, and gamma 1 stays near SGD. Right: after a change the loss of a row starts high and falls within a hundred rows, soonest with the reset; with gamma 1 it stays high."
     return figures.describe(figure, alt)
 
 
@@ -298,11 +300,13 @@ def flights_figure(trace: Trace, late: Int[Tensor, " n"]) -> figures.Picture:
     below.plot(blocks, 1 - trace.gamma, color=figures.LEARNED, linewidth=1.4)
     below.axvline(float(days[TUNED_UNTIL]), color=figures.INK, linestyle=":", linewidth=1)
     below.set(xlabel="day of 2013", ylabel="1 − γ", ylim=(0, None), title="What is forgotten from block to block")
-    alt = "The share of late departures moves between a tenth and almost half through the year. One minus gamma rises early and stays within a narrow range."
+    alt = "The share of late departures moves between a twentieth and a half through the year. One minus gamma rises for some fifty days, then stays within a narrow range and does not follow it."
     return figures.describe(figure, alt)
 
 
-def large_stream(device: torch.device, seed: int, rows: int = 100_000, features: int = 1023) -> tuple[float, float]:
+def large_stream(
+    device: torch.device | str, seed: int, rows: int = 100_000, features: int = 1023
+) -> tuple[float, float]:
     """Turning digits through many random features, in blocks of 32, on a device: rows a second, and the mean log-loss."""
     stream = digit_stream(rows, "slow", generator=torch.Generator().manual_seed(seed))
     backbone = random_features(seed, features=features).to(device)
