@@ -337,11 +337,11 @@ function renderStream({ model, el }) {
   const alt = model.get("alt");
   const plane = addScene(card, { caption: "", alt, shape: 1, draw: drawPlane });
   const memory = addScene(card, {
-    caption: "Memory 1 / (1 \u2212 \u03b3), in rows", shape: 2.35, narrow: 1.9, draw: drawMemory,
+    caption: "Memory, in rows", shape: 2.35, narrow: 1.9, draw: drawMemory,
     alt: `The memory 1 / (1 \u2212 gamma) after each row, on a logarithmic axis; upright lines where the stream changes. ${alt}`,
   });
   const losses = addScene(card, {
-    caption: `Log-loss of the last ${STREAM_TRAIL} rows`, shape: 2.35, narrow: 1.9, draw: drawLoss,
+    caption: `Log-loss, last ${STREAM_TRAIL}`, shape: 2.35, narrow: 1.9, draw: drawLoss,
     alt: `The mean log-loss of the last ${STREAM_TRAIL} rows, each scored before it was learned. ${alt}`,
   });
   const scenes = [plane, memory, losses], columns = setColumns(card, [[plane], [memory, losses]]);
