@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib
 import inspect
+from functools import cache
 from types import ModuleType
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -37,6 +38,7 @@ def _source(module: ModuleType | str) -> str:
     return inspect.getsource(importlib.import_module(module) if isinstance(module, str) else module)
 
 
+@cache  # by the text itself: a page that loads many results parses each module once
 def _tree(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):

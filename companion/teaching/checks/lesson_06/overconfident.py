@@ -117,6 +117,11 @@ def choice(answer: object) -> Choice:
     )
 
 
+def _expect_too_sure(choice: Choice, name: str) -> None:
+    ratio, _ = choice.measured(name)
+    expect(ratio >= TOO_SURE, f"its error is {ratio:.3g} times what it believes, expected at least {TOO_SURE}")
+
+
 @choice.requires("in range", "Choose each gamma from 0 to 1, and each noise variance from 0.00001 to 10.")
 def _(choice: Choice, generator: torch.Generator) -> None:
     for name, (gamma, noise) in choice.settings.items():
@@ -130,8 +135,7 @@ def _(choice: Choice, generator: torch.Generator) -> None:
     "row, however old, makes it surer. A smaller gamma does the reverse: it doubts more than it need.",
 )
 def _(choice: Choice, generator: torch.Generator) -> None:
-    ratio, _ = choice.measured("stubborn")
-    expect(ratio >= TOO_SURE, f"its error is {ratio:.3g} times what it believes, expected at least {TOO_SURE}")
+    _expect_too_sure(choice, "stubborn")
 
 
 @choice.requires(
@@ -140,8 +144,7 @@ def _(choice: Choice, generator: torch.Generator) -> None:
     "of where it arrives. A larger noise variance makes it doubt the rows, and itself.",
 )
 def _(choice: Choice, generator: torch.Generator) -> None:
-    ratio, _ = choice.measured("gullible")
-    expect(ratio >= TOO_SURE, f"its error is {ratio:.3g} times what it believes, expected at least {TOO_SURE}")
+    _expect_too_sure(choice, "gullible")
 
 
 @choice.requires(

@@ -129,6 +129,22 @@ function addPlayer(card, { steps, span, first, show }) {
   return player;
 }
 
+/** A plot over `across` with a line at each of the heights `shown`, on a logarithmic axis; where there is no room for all, whole powers keep their names. */
+function logPlot(pen, colours, width, height, across, shown, words) {
+  const plot = plotArea(width, height, across, [shown[0], shown.at(-1)].map(Math.log10), { left: 48 });
+  const isTight = (plot.base - plot.top) / shown.length < 18, heights = shown.map((mark) => [Math.log10(mark), markText(mark)]);
+  for (const [up] of heights) line(pen, [plot.left, plot.at(0, up)[1], plot.right, plot.at(0, up)[1]], colours.line, 1);
+  drawTicks(pen, plot, colours, { ...words, heights: heights.filter(([up]) => !isTight || Number.isInteger(up)) });
+  return plot;
+}
+
+/** A disc with an edge for the place on show: whole on the edges of the plot and absent beyond them. */
+function drawBead(pen, colours, { top, base }, place, colour) {
+  if (place[1] < top || place[1] > base) return;
+  drawPoints(pen, place, colours.surface, 1, 6, 1);
+  drawPoints(pen, place, colours[colour], 1, 4.5, 1);
+}
+
 /**
  * Drag along a plot that lies `left` and `right` pixels inside a canvas and shows `low` to `high`: `react` hears the nearest
  * whole place from 0 to `last`.

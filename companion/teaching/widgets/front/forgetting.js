@@ -8,25 +8,16 @@
  */
 export function forgettingPath({ features, y, onGrid }, { gamma, weightVariance, noiseVariance }) {
   const steps = y.length, p = features.length / steps, grid = onGrid.length / p, delta = -2 * Math.log(gamma);
-  const belief = kalmanPrior(p, 1, weightVariance), output = new Float64Array(1), cross = new Float64Array(1);
+  const belief = kalmanPrior(p, 1, weightVariance), output = new Float64Array(1);
   const path = {
     logs: new Float64Array(steps), weights: new Float64Array((steps + 1) * p),
     means: new Float64Array((steps + 1) * grid), variances: new Float64Array((steps + 1) * grid),
   };
   const keep = (step) => {
-    const { mean, covariance } = belief;
-    path.weights.set(mean, step * p);
+    path.weights.set(belief.mean, step * p);
     for (let i = 0; i < grid; i++) {
-      let value = 0, variance = 0;
-      for (let k = 0; k < p; k++) {
-        const own = onGrid[i * p + k];
-        let sum = 0.5 * covariance[k * p + k] * own; // half of it: the other half stands on the other side
-        for (let l = 0; l < k; l++) sum += covariance[k * p + l] * onGrid[i * p + l];
-        value += mean[k] * own;
-        variance += 2 * own * sum;
-      }
-      path.means[step * grid + i] = value;
-      path.variances[step * grid + i] = Math.max(0, variance);
+      path.variances[step * grid + i] = Math.max(0, kalmanReading(belief, onGrid, i * p, output));
+      path.means[step * grid + i] = output[0];
     }
   };
   keep(0);
@@ -35,8 +26,7 @@ export function forgettingPath({ features, y, onGrid }, { gamma, weightVariance,
     kalmanDrift(belief, { delta, weightVariance });
     const variance = kalmanOutputs(belief, row, output) + noiseVariance, off = y[step] - output[0];
     path.logs[step] = -0.5 * (off * off / variance + Math.log(2 * Math.PI * variance));
-    cross[0] = y[step];
-    kalmanAbsorb(belief, row, cross, noiseVariance);
+    kalmanAbsorb(belief, row, y.subarray(step, step + 1), noiseVariance);
     keep(step + 1);
   }
   return path;
@@ -100,12 +90,6 @@ function renderForgetting({ model, el }) {
     pen.fill();
     pen.globalAlpha = 1;
   };
-  /** A disc with an edge, whole on the edges of the plot and absent beyond them. */
-  const bead = (pen, colours, plot, place, colour) => {
-    if (place[1] < plot.top || place[1] > plot.base) return;
-    drawPoints(pen, place, colours.surface, 1, 6, 1);
-    drawPoints(pen, place, colours[colour], 1, 4.5, 1);
-  };
 
   // --- the belief -------------------------------------------------------------------------------------------------------
   card.root.classList.add("lim-forgetting");
@@ -143,11 +127,8 @@ function renderForgetting({ model, el }) {
   const above = marks.findIndex((mark) => mark >= Math.max(...ends)), highest = Math.max(lowest + 1, above < 0 ? marks.length - 1 : above);
   const shown = marks.slice(lowest, highest + 1);
   const drawErrors = (pen, colours, width, height) => {
-    const plot = plotArea(width, height, [0, steps], [shown[0], shown.at(-1)].map(Math.log10), { left: 48 });
-    const isTight = (plot.base - plot.top) / shown.length < 18, { errors, beliefs } = pathOf(state.place), { step } = state;
-    for (const mark of shown) line(pen, [plot.left, plot.at(0, heightOf(mark))[1], plot.right, plot.at(0, heightOf(mark))[1]], colours.line, 1);
-    const heights = shown.filter((mark) => !isTight || Number.isInteger(heightOf(mark))).map((mark) => [heightOf(mark), markText(mark)]);
-    drawTicks(pen, plot, colours, { across: "step", heights });
+    const plot = logPlot(pen, colours, width, height, [0, steps], shown, { across: "step" });
+    const { errors, beliefs } = pathOf(state.place), { step } = state;
     const at = (values) => values.map((value, k) => plot.at(k, heightOf(value)));
     const own = at(errors), believed = at(beliefs), worse = at(errors.map((error, k) => Math.max(error, beliefs[k])));
     clipTo(pen, plot, 8, () => {
@@ -162,8 +143,8 @@ function renderForgetting({ model, el }) {
     pen.setLineDash([2, 4]);
     line(pen, [own[step][0], plot.top, own[step][0], plot.base], colours.ink, 1.2, 0.7);
     pen.setLineDash([]);
-    bead(pen, colours, plot, believed[step], "learned");
-    bead(pen, colours, plot, own[step], "ink");
+    drawBead(pen, colours, plot, believed[step], "learned");
+    drawBead(pen, colours, plot, own[step], "ink");
   };
 
   // --- the log-density of the next point, for every gamma ------------------------------------------------------------------
@@ -183,7 +164,7 @@ function renderForgetting({ model, el }) {
     ring(pen, trace[best], 9, colours.third);
     const text = `best: ${texts[best]}`, half = pen.measureText(text).width / 2 + 4; // in the font of the last writing
     write(pen, text, Math.min(Math.max(across, plot.left + half), plot.right - half), up - 14, colours.third, "center", 600);
-    bead(pen, colours, plot, trace[state.place], "learned");
+    drawBead(pen, colours, plot, trace[state.place], "learned");
   };
 
   const alt = model.get("alt");

@@ -29,6 +29,20 @@ export function kalmanOutputs({ m, k, mean, covariance, cross }, row, outputs) {
   return spread;
 }
 
+/** The same for the row of `features` that starts at `from`, to read a belief only: half of its covariance is enough. */
+export function kalmanReading({ m, k, mean, covariance }, features, from, outputs) {
+  let spread = 0;
+  outputs.fill(0);
+  for (let i = 0; i < m; i++) {
+    const own = features[from + i];
+    let sum = 0.5 * covariance[i * m + i] * own; // half of it: the other half stands on the other side
+    for (let j = 0; j < i; j++) sum += covariance[i * m + j] * features[from + j];
+    spread += 2 * own * sum;
+    for (let c = 0; c < k; c++) outputs[c] += mean[i * k + c] * own;
+  }
+  return spread;
+}
+
 /** Absorb one row and its `target` (k), in place. */
 export function kalmanAbsorb(belief, row, target, noiseVariance) {
   const { m, k, mean, covariance, cross } = belief, outputs = new Float64Array(k);

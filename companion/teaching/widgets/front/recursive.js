@@ -184,24 +184,8 @@ function renderRecursive({ model, el }) {
     return marks.slice(least, greatest + 1);
   }
 
-  /** A plot over `across` with these heights; every other one keeps its name where there is no room for all. */
-  function errorPlot(pen, colours, width, height, across, words) {
-    const shown = markHeights(), plot = plotArea(width, height, across, [shown[0], shown.at(-1)].map(Math.log10), { left: 48 });
-    const isTight = (plot.base - plot.top) / shown.length < 18;
-    for (const mark of shown) line(pen, [plot.left, plot.at(0, heightOf(mark))[1], plot.right, plot.at(0, heightOf(mark))[1]], colours.line, 1);
-    const heights = shown.filter((mark) => !isTight || Number.isInteger(heightOf(mark))).map((mark) => [heightOf(mark), markText(mark)]);
-    drawTicks(pen, plot, colours, { ...words, heights });
-    return plot;
-  }
-
-  /** A disc with an edge, whole on the edges of the plot and absent beyond them. */
-  const bead = (pen, colours, { top, base }, place, colour) => {
-    if (place[1] < top || place[1] > base) return;
-    drawPoints(pen, place, colours.surface, 1, 6, 1);
-    drawPoints(pen, place, colours[colour], 1, 4.5, 1);
-  };
   const drawErrors = (pen, colours, width, height) => {
-    const plot = errorPlot(pen, colours, width, height, [0, steps], { across: "step" });
+    const plot = logPlot(pen, colours, width, height, [0, steps], markHeights(), { across: "step" });
     clipTo(pen, plot, 8, () => {
       for (const run of [...runs].reverse()) {
         const trace = run.errors.map((error, step) => plot.at(step, heightOf(error)));
@@ -211,20 +195,20 @@ function renderRecursive({ model, el }) {
         pen.setLineDash([]);
       }
     });
-    for (const run of [...runs].reverse()) bead(pen, colours, plot, plot.at(state.step, heightOf(run.errors[state.step])), run.colour);
+    for (const run of [...runs].reverse()) drawBead(pen, colours, plot, plot.at(state.step, heightOf(run.errors[state.step])), run.colour);
   };
   const drawSweep = (pen, colours, width, height) => {
     const isStrength = swept.name === "strength", scale = isStrength ? Math.log10 : Number, values = swept.values.map(scale);
     const powers = isStrength ? strengths.filter((strength) => Number.isInteger(Math.log10(strength) / 2)) : [0, 0.5, 1];
     const across = [Math.min(...values), Math.max(...values)];
-    const plot = errorPlot(pen, colours, width, height, across, { places: powers.map((value) => [scale(value), markText(value)]), ends: swept.ends });
+    const plot = logPlot(pen, colours, width, height, across, markHeights(), { places: powers.map((value) => [scale(value), markText(value)]), ends: swept.ends });
     write(pen, swept.letter, (plot.left + plot.right) / 2, plot.base + 30, colours.soft, "center", 600);
     const [run] = runs;
     clipTo(pen, plot, 8, () => {
       const trace = [...values.map((value, k) => [value, sweep[k]])].sort(([a], [b]) => a - b).map(([value, mean]) => plot.at(value, heightOf(mean)));
       line(pen, trace.flat(), colours[run.colour], run.width);
     });
-    bead(pen, colours, plot, plot.at(scale(state[swept.name]), heightOf(run.mean)), run.colour);
+    drawBead(pen, colours, plot, plot.at(scale(state[swept.name]), heightOf(run.mean)), run.colour);
   };
 
   const alt = model.get("alt");

@@ -45,6 +45,13 @@ function averageShares(shares, chances) {
 
 const SMALLEST = 2.2250738585072014e-308; // variance: a root has no slope at 0
 
+/** A drift by `delta`, then row t with its centred one-hot target, in place. */
+function learnRow(belief, { features, labels }, t, delta, { weightVariance, noiseVariance }) {
+  const { m, k } = belief, target = Float64Array.from({ length: k }, (_, c) => (c === labels[t] ? 1 : 0) - 1 / k);
+  kalmanDrift(belief, { delta, weightVariance });
+  kalmanAbsorb(belief, features.subarray(t * m, (t + 1) * m), target, noiseVariance);
+}
+
 /**
  * KalmanHead through `stream` (features, labels), row by row: each is scored, then delta and log alpha go one step uphill on
  * its log-probability (at the rates `rate` and `alphaRate`, 0 for a constant), then it is absorbed. Of each row: the
@@ -52,7 +59,7 @@ const SMALLEST = 2.2250738585072014e-308; // variance: a root has no slope at 0
  */
 export function streamPath(stream, noise, { delta, rate, alpha, alphaRate, weightVariance, noiseVariance }, every = 0) {
   const { features, labels, classes: k } = stream, n = labels.length, m = features.length / n, draws = noise.length / k;
-  const belief = kalmanPrior(m, k, weightVariance), outputs = new Float64Array(k), target = new Float64Array(k);
+  const belief = kalmanPrior(m, k, weightVariance), outputs = new Float64Array(k);
   const shares = new Float64Array(noise.length), chances = new Float64Array(k), logs = new Float64Array(draws);
   const [logProb, deltas, alphas, chance] = Array.from({ length: 4 }, () => new Float64Array(n));
   const path = { logProb, deltas, alphas, chance, predicted: new Uint8Array(n), kept: [], belief, start: { delta, alpha } };
@@ -90,17 +97,15 @@ export function streamPath(stream, noise, { delta, rate, alpha, alphaRate, weigh
     }
     deltas[t] = delta;
     alphas[t] = Math.exp(logAlpha);
-    for (let c = 0; c < k; c++) target[c] = (c === label ? 1 : 0) - 1 / k;
-    kalmanDrift(belief, { delta, weightVariance });
-    kalmanAbsorb(belief, row, target, noiseVariance);
+    learnRow(belief, stream, t, delta, { weightVariance, noiseVariance });
   }
   return path;
 }
 
 /** The belief before row t of a path whose beliefs were kept `every` so many rows, by going on from one of them. */
-export function replay(stream, path, { weightVariance, noiseVariance }, every) {
-  const { features, labels, classes: k } = stream, m = features.length / labels.length;
-  const belief = kalmanPrior(m, k, weightVariance), target = new Float64Array(k);
+export function replay(stream, path, variances, every) {
+  const { features, labels, classes } = stream;
+  const belief = kalmanPrior(features.length / labels.length, classes, variances.weightVariance);
   let at = -1;
   return (t) => {
     const place = Math.min(Math.floor(t / every), path.kept.length - 1);
@@ -110,28 +115,19 @@ export function replay(stream, path, { weightVariance, noiseVariance }, every) {
       at = place * every;
     }
     for (; at < t; at++) {
-      for (let c = 0; c < k; c++) target[c] = (c === labels[at] ? 1 : 0) - 1 / k;
-      kalmanDrift(belief, { delta: path.deltas[at], weightVariance });
-      kalmanAbsorb(belief, features.subarray(at * m, (at + 1) * m), target, noiseVariance);
+      learnRow(belief, stream, at, path.deltas[at], variances);
     }
     return belief;
   };
 }
 
 /** Class probabilities (k each) of the rows of `features`, by a belief that drifts once more by `delta`; `lengths` holds their |phi|^2. */
-export function chancesOn({ features, lengths }, { m, k, mean, covariance }, { delta, alpha, weightVariance }, noise) {
-  const n = features.length / m, gamma = Math.exp(-delta / 2), kept = Math.exp(-delta), added = -Math.expm1(-delta) * weightVariance;
+export function chancesOn({ features, lengths }, belief, { delta, alpha, weightVariance }, noise) {
+  const { m, k } = belief, n = features.length / m, gamma = Math.exp(-delta / 2), kept = Math.exp(-delta), added = -Math.expm1(-delta) * weightVariance;
   const outputs = new Float64Array(k), shares = new Float64Array(noise.length), chances = new Float64Array(n * k);
   for (let i = 0, row = 0; i < n; i++, row += m) {
-    let spread = 0;
-    outputs.fill(0);
-    for (let a = 0; a < m; a++) {
-      const own = features[row + a];
-      let sum = 0.5 * covariance[a * m + a] * own; // half of it: the other half stands on the other side
-      for (let b = 0; b < a; b++) sum += covariance[a * m + b] * features[row + b];
-      spread += 2 * own * sum;
-      for (let c = 0; c < k; c++) outputs[c] += gamma * mean[a * k + c] * own;
-    }
+    const spread = kalmanReading(belief, features, row, outputs);
+    for (let c = 0; c < k; c++) outputs[c] *= gamma;
     sampleShares(outputs, Math.sqrt(Math.max(0, kept * spread + added * lengths[i])), alpha, noise, shares);
     averageShares(shares, chances.subarray(i * k, (i + 1) * k));
   }
@@ -205,8 +201,8 @@ function renderStream({ model, el }) {
     Object.assign(best, { path: stream.constants[least], gamma: gammas[least], text: `\u03b3 = ${gammas[least]}, best in hindsight` });
     if (stream.learned?.rate !== state.rate) stream.learned = { rate: state.rate, path: follow(0, state.rate, STREAM_KEPT) };
     Object.assign(learned, { path: stream.learned.path, text: "\u03b3 learned" });
-    Object.assign(hand, { path: stream.constants[state.place], text: `\u03b3 = ${gammas[state.place]}, by hand` });
-    if (!state.isLearned) hand.path = follow(deltaOf(gammas[state.place]), 0, STREAM_KEPT);
+    const byHand = state.isLearned ? stream.constants[state.place] : follow(deltaOf(gammas[state.place]), 0, STREAM_KEPT); // with beliefs to show
+    Object.assign(hand, { path: byHand, text: `\u03b3 = ${gammas[state.place]}, by hand` });
     beliefAt = replay(stream, ownRun().path, settings, STREAM_KEPT);
   }
 
@@ -301,12 +297,6 @@ function renderStream({ model, el }) {
     pen.setLineDash([]);
   }
 
-  /** Where the run on show is: a disc with an edge. */
-  const bead = (pen, colours, place) => {
-    drawPoints(pen, place, colours.surface, 1, 6, 1);
-    drawPoints(pen, place, colours[ownRun().colour], 1, 4.5, 1);
-  };
-
   const heightOf = (delta) => Math.log10(memoryOf(delta));
   const drawMemory = (pen, colours, width, height) => {
     const shortest = Math.min(...gammas.map((gamma) => memoryOf(deltaOf(gamma))), ...learned.path.deltas.map(memoryOf));
@@ -320,7 +310,7 @@ function renderStream({ model, el }) {
       const { deltas, start } = run.path, now = [start.delta, ...deltas].map(heightOf);
       return now.map((value, t) => [t, value]);
     });
-    if (state.step > 0) bead(pen, colours, plot.at(state.step, heightOf(ownRun().path.deltas[state.step - 1])));
+    if (state.step > 0) drawBead(pen, colours, plot, plot.at(state.step, heightOf(ownRun().path.deltas[state.step - 1])), ownRun().colour);
   };
 
   const drawLoss = (pen, colours, width, height) => {
@@ -331,7 +321,7 @@ function renderStream({ model, el }) {
     line(pen, [plot.left, guess, plot.right, guess], colours.soft, 1, 0.5);
     write(pen, "guessing", plot.left + 24, guess - 5, colours.soft, "left");
     drawOverTime(pen, colours, plot, ({ path }) => Array.from(path.recent, (loss, t) => [t + 1, loss]));
-    if (state.step > 0) bead(pen, colours, plot.at(state.step, ownRun().path.recent[state.step - 1]));
+    if (state.step > 0) drawBead(pen, colours, plot, plot.at(state.step, ownRun().path.recent[state.step - 1]), ownRun().colour);
   };
 
   const alt = model.get("alt");
