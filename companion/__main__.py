@@ -89,7 +89,8 @@ def run_lessons(options: argparse.Namespace, name: str) -> int:
 
 
 def lesson_functions(name: str, modules: list[str] | None = None) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The functions `name` and `name_...` of `companion.teaching.lessons`' modules, with their full names.
+    """The functions `name` and `name_...` of `companion.teaching.lessons`' modules, with their full names, in
+    the order in which each module has them: a later one may need what an earlier one stored.
 
     Raises:
         SystemExit: a module that does not exist.
@@ -101,7 +102,8 @@ def lesson_functions(name: str, modules: list[str] | None = None) -> Iterator[tu
         raise SystemExit(f"MODULE is {', '.join(sorted(unknown))}, but must be among {', '.join(known)}.")
     for module in modules or known:
         loaded = importlib.import_module(f"{lessons.__name__}.{module}")
-        for label, function in inspect.getmembers(loaded, inspect.isfunction):
+        members = inspect.getmembers(loaded, inspect.isfunction)
+        for label, function in sorted(members, key=lambda each: inspect.unwrap(each[1]).__code__.co_firstlineno):
             own = function.__module__ == loaded.__name__
             free = all(part.default is not part.empty for part in inspect.signature(function).parameters.values())
             if own and free and (label == name or label.startswith(f"{name}_")):

@@ -63,11 +63,10 @@ def test_every_kind_learns_the_digits_from_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", lesson.KINDS)
-def test_every_setting_makes_a_learner_and_is_said_in_words(kind):
+def test_every_setting_makes_a_learner(kind):
     sort = lesson.KINDS[kind]
     assert len(set(sort.settings)) == len(sort.settings)
     for setting in sort.settings:
-        assert len(setting) == len(sort.says)
         assert make(kind, setting).num_classes == 10
 
 
@@ -109,7 +108,7 @@ def test_rivers_detectors_see_a_change_of_names_and_nothing_else(name, sensitivi
 @pytest.mark.slow
 def test_a_comparison_tunes_on_its_own_seeds_and_reports_others(monkeypatch):
     seen, kept = [], {}
-    kinds = {kind: lesson.Kind(sort.make, sort.settings[:2], sort.says) for kind, sort in lesson.KINDS.items()}
+    kinds = {kind: lesson.Kind(sort.make, sort.settings[:2]) for kind, sort in lesson.KINDS.items()}
     kinds.pop("reset by a detector")
     monkeypatch.setattr(bench, "KINDS", kinds)
     monkeypatch.setattr(bench, "SEGMENT", 30)

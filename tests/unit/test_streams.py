@@ -203,7 +203,7 @@ def test_a_full_turn_gives_an_image_back_and_no_turn_leaves_it():
 
 
 def columns() -> dict[str, np.ndarray]:
-    with np.load(streams.FILES / "flights_2013.npz") as stored:
+    with np.load(streams.drifting.FILES / "flights_2013.npz") as stored:
         return {name: stored[name] for name in stored.files}
 
 

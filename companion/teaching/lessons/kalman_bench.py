@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from companion.data.streams import Drift, digit_stream
+from companion.data.streams import Drift, digit_stream, flight_days
 from companion.foundations.networks import MLP
 from companion.foundations.online import run_stream
 from companion.foundations.validation import Number
@@ -230,10 +230,7 @@ def compare_flights() -> None:
 
     The noise is that of days: the standard error of the mean difference of a day's loss to that of gamma learned.
     """
-    import numpy as np
-
-    with np.load(kalman_streams.streams.FILES / "flights_2013.npz") as stored:
-        days = torch.from_numpy(stored["day"].astype("int64"))[TUNED_UNTIL:]
+    days = flight_days()[TUNED_UNTIL:]
     rows: dict[str, Any] = {}
     losses: dict[str, Tensor] = {}
     for kind, settings in tqdm(FLIGHT_SETTINGS.items(), desc="flights"):

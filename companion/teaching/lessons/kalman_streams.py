@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from companion.data import images, streams
-from companion.data.streams import Drift, Stream, digit_stream, flights
+from companion.data import images
+from companion.data.streams import Drift, Stream, digit_stream, drifting, flights
 from companion.foundations import linear, online
 from companion.foundations.online import OnlineLearner, StreamState, run_stream
 from companion.foundations.validation import Number
@@ -29,7 +29,7 @@ from companion.methods.rivals.online import (
     SoftmaxSGD,
 )
 
-SOURCES = (images, streams, linear, online, kalman, rivals, __name__)
+SOURCES = (images, drifting, linear, online, kalman, rivals, __name__)
 SEEDS = (0, 1, 2, 3, 4)
 TUNING_SEEDS = (100, 101)
 ROWS, SEGMENT = 3000, 300
@@ -73,12 +73,10 @@ class Kind:
     Attributes:
         make: (setting, m, K, seed) -> a fresh learner.
         settings: the grid that is tried, each a tuple.
-        says: what a setting's numbers are.
     """
 
     make: Callable[[Any, int, int, int], OnlineLearner]
     settings: tuple[tuple[Any, ...], ...]
-    says: tuple[str, ...]
 
 
 def pairs(first: Iterable[Any], second: Iterable[Any]) -> tuple[tuple[Any, Any], ...]:
@@ -141,26 +139,24 @@ def detector(name: str, sensitivity: Number) -> Any:
     return drift.PageHinkley(threshold=sensitivity, delta=0.1, mode="up")
 
 
-NOISES = (0.0003, 0.001, 0.003)
+NOISES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+GAMMAS = (0.99999, 0.99997, 0.9999, 0.9997, 0.9995, 0.999, 0.998, 0.997)
 KINDS: dict[str, Kind] = {
-    "gamma = 1": Kind(_kalman, pairs((1.0,), (0.0003, 0.001, 0.003, 0.01, 0.03)), ("gamma", "noise")),
-    "gamma learned": Kind(_learned, pairs((1e-6, 3e-6, 1e-5, 3e-5, 1e-4), NOISES), ("rate", "noise")),
-    "gamma fixed": Kind(_kalman, pairs((0.99999, 0.99997, 0.9999, 0.9997, 0.9995, 0.999), NOISES), ("gamma", "noise")),
-    "online SGD": Kind(_sgd, tuple((rate, 0, 1) for rate in (0.3, 1.0, 3.0, 10.0)), ("rate", "replay", "memory")),
+    "gamma = 1": Kind(_kalman, pairs((1.0,), NOISES)),
+    "gamma learned": Kind(_learned, pairs((1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4), NOISES)),
+    "gamma fixed": Kind(_kalman, pairs(GAMMAS, NOISES)),
+    "online SGD": Kind(_sgd, tuple((rate, 0, 1) for rate in (0.3, 1.0, 3.0, 10.0))),
     "SGD with replay": Kind(
         _sgd,
         tuple((rate, 8, memory) for rate in (1.0, 3.0, 10.0, 30.0) for memory in (10, 30, 100, 300)),
-        ("rate", "replay", "memory"),
     ),
     "FTRL": Kind(
         lambda setting, m, num_classes, seed: SoftmaxFTRL(m, num_classes, *setting),
         pairs((1.0, 3.0, 10.0), (0.0, 0.01)),
-        ("rate", "l2"),
     ),
     "forgetful ridge": Kind(
         lambda setting, m, num_classes, seed: ForgetfulRidge(m, num_classes, *setting),
         pairs((0.03, 0.1, 0.3), (0.85, 0.9, 0.95, 0.98, 0.99, 1.0)),
-        ("penalty", "forgetting"),
     ),
     "reset by a detector": Kind(
         _detected,
@@ -169,11 +165,8 @@ KINDS: dict[str, Kind] = {
             for each in (*pairs(("ADWIN",), (0.05, 0.3)), *pairs(("Page-Hinkley",), (2, 3, 5, 10, 20)))
             for noise in NOISES
         ),
-        ("detector", "sensitivity", "noise"),
     ),
-    "extended Kalman": Kind(
-        _extended, pairs((1.0, 0.9999, 0.999, 0.997, 0.995), (10.0, 30.0, 100.0)), ("gamma", "variance")
-    ),
+    "extended Kalman": Kind(_extended, pairs((1.0, 0.9999, 0.999, 0.997, 0.995), (10.0, 30.0, 100.0))),
 }
 
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
-import numpy as np
 import torch
 from IPython.display import Markdown
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from companion.data.streams import FILES, Drift, Stream, digit_stream, moving_classes
+from companion.data.streams import Drift, Stream, digit_stream, flight_days, moving_classes
 from companion.foundations.validation import Number
 from companion.methods.kalman import KalmanHead, average_log_softmax, run_stream
 from companion.teaching import figures, results
@@ -291,8 +290,7 @@ def flight_setting(kind: str) -> tuple[Any, ...]:
 
 def flights_figure(trace: Trace, late: Int[Tensor, " n"]) -> figures.Picture:
     """How many flights were late from week to week, and what was forgotten meanwhile."""
-    with np.load(FILES / "flights_2013.npz") as stored:
-        days = torch.from_numpy(stored["day"].astype("int64"))[: len(late)]
+    days = flight_days()[: len(late)]
     figure, (above, below) = figures.panels(1, rows=2, size=(7.6, 2.0), sharex=True)
     above.plot(days, running(late.double(), 500), color=figures.EXACT)
     above.set(ylabel="late", ylim=(0, None), title="Share of late departures among the last 500")

@@ -10,6 +10,9 @@
   browser.
 - `live_forgetting`: a Kalman filter on a function that drifts, with forgetting set by hand, in the browser.
 - `live_stream`: a labelled stream in the plane, classified by a Kalman filter that learns how fast to forget, in the browser.
+- `live_drift`, `live_evidence`: the drift of soft reset in the plane of two weights, and how probable a batch is after
+  it, in the browser.
+- `live_plasticity`: networks that learn task after task by several methods, trained in the browser.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -17,10 +20,13 @@ page of the book through a host of a few lines.
 
 from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
+from companion.teaching.widgets.drift import LiveDrift, live_drift
+from companion.teaching.widgets.evidence import LiveEvidence, live_evidence
 from companion.teaching.widgets.forgetting import LiveForgetting, live_forgetting
 from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
+from companion.teaching.widgets.plasticity import LivePlasticity, live_plasticity
 from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
 from companion.teaching.widgets.stream import LiveStream, live_stream
@@ -31,8 +37,11 @@ __all__ = [
     "Choice",
     "Explore",
     "LiveCoupling",
+    "LiveDrift",
+    "LiveEvidence",
     "LiveForgetting",
     "LiveGuidance",
+    "LivePlasticity",
     "LivePosterior",
     "LiveRecursive",
     "LiveSampler",
@@ -44,8 +53,11 @@ __all__ = [
     "Slider",
     "explore",
     "live_coupling",
+    "live_drift",
+    "live_evidence",
     "live_forgetting",
     "live_guidance",
+    "live_plasticity",
     "live_posterior",
     "live_recursive",
     "live_sampler",

@@ -3,6 +3,7 @@ const RENDERERS = {
   coupling: renderCoupling, speculation: renderSpeculation, guidance: renderGuidance,
   witness: renderWitness, valley: renderValley, recursive: renderRecursive,
   forgetting: renderForgetting, stream: renderStream,
+  drift: renderDrift, evidence: renderEvidence, plasticity: renderPlasticity,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };

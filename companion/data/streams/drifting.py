@@ -1,4 +1,4 @@
-"""Streams of labelled rows whose law changes in time: at once, slowly, not at all, or as it happened at three airports.
+"""Rows whose law changes in time: at once, slowly, not at all, or as it happened at three airports.
 
 >>> stream = moving_classes(600, "abrupt", generator=torch.Generator().manual_seed(0))
 >>> stream.features.shape, stream.changes
@@ -23,7 +23,7 @@ from torch import Tensor
 from companion.data.images import _all_digits
 from companion.foundations.validation import Number, require, require_count, require_in
 
-FILES = Path(__file__).parent / "files"
+FILES = Path(__file__).parent.parent / "files"
 Drift: TypeAlias = Literal["abrupt", "slow", "none"]
 DRIFTS = ("abrupt", "slow", "none")
 
@@ -114,8 +114,7 @@ def flights() -> Stream:
     wind, visibility and rain at the airport, each standardised over the first 2,000 rows, then ones for the airport and the
     carrier. Weather that is missing is at its mean.
     """
-    with np.load(FILES / "flights_2013.npz") as stored:
-        columns = {name: torch.from_numpy(stored[name]) for name in stored.files}
+    columns = _flight_columns()
     hour, day = (
         2 * math.pi * columns[name].double() / period for name, period in {"minute": 1440, "weekday": 7}.items()
     )
@@ -129,6 +128,17 @@ def flights() -> Stream:
     numbers = ((numbers - mean) / std).nan_to_num(0).clamp(-4, 4)
     sorts = [torch.nn.functional.one_hot(columns[name].long()).double() for name in ("airport", "carrier")]
     return Stream(torch.cat([numbers, *sorts], dim=1).float(), columns["late"].long())
+
+
+def flight_days() -> Int[Tensor, " n"]:
+    """The day of 2013 of each row of `flights()`, counted from 1."""
+    return _flight_columns()["day"].long()
+
+
+@cache
+def _flight_columns() -> dict[str, Tensor]:
+    with np.load(FILES / "flights_2013.npz") as stored:
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
 def _require_stream(n: int, drift: str, segment: int, turns: Number) -> None:

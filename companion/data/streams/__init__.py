@@ -1,0 +1,24 @@
+"""Streams of labelled rows whose law changes in time.
+
+`drifting` (lesson 06): classes that move or get other names, digits that turn, flights as they departed. `tasks` (lesson
+07): digits under new random labels, or seen through new permutations of their pixels.
+
+>>> from companion.data.streams import flights
+>>> len(flights().labels)
+41066
+"""
+
+from companion.data.streams.drifting import DRIFTS, Drift, Stream, digit_stream, flight_days, flights, moving_classes
+from companion.data.streams.tasks import permuted_digits, random_label_digits
+
+__all__ = [
+    "DRIFTS",
+    "Drift",
+    "Stream",
+    "digit_stream",
+    "flight_days",
+    "flights",
+    "moving_classes",
+    "permuted_digits",
+    "random_label_digits",
+]
