@@ -109,8 +109,9 @@ check("01.1", 0.5)
 # | | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | 35 |
 # | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | 35 |
 # | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | 35 |
+# | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | 35 |
 #
-# Four more are on their way: two on data that move (soft parameter reset, dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
+# Three more are on their way: one on data that move (dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
 #
 # ## When something goes wrong
 #

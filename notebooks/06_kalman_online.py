@@ -184,13 +184,13 @@ claim(
 views.turning_figure(SEED)
 
 # %% [markdown]
-# All learners see the same features, row by row, and each had its settings tuned for each stream on two other seeds, from grids of 4 to 21. Medians of five seeds of the mean log-loss (a guess has $\log 10$), with the share of right answers, and what a row costs.
+# All learners see the same features, row by row, and each had its settings tuned for each stream on two other seeds, from grids of 4 to 40. Medians of five seeds of the mean log-loss (a guess has $\log 10$), with the share of right answers, and what a row costs.
 #
 # - **Online SGD** and **FTRL** (*follow the regularised leader*, with a rate for each weight) descend on the softmax loss; **with replay**, each step also takes eight of the latest rows again.
 # - **Ridge with fixed forgetting** is lesson 05's recursive least squares: old rows fade, and $W$ is taken for certain.
 # - **Reset by a detector**: the filter with $\gamma=1$ starts anew when a drift detector sees its errors rise (ADWIN or Page–Hinkley of the package *river*).
 # - The **extended Kalman filter** keeps the softmax in the update, too. It needs one covariance for all $mK$ weights.
-# - ***In hindsight*** is no rival: for each seed the best of the eight constants that did best in tuning, known only afterwards. Here it is the tuned constant every time.
+# - ***In hindsight*** is no rival: for each seed the best of the eight constants that did best in tuning, known only afterwards. Here it is nearly always the tuned constant.
 
 # %% tags=["hide-input"]
 views.streams_table()
@@ -221,13 +221,13 @@ claim(
 )
 
 # %% [markdown]
-# On both streams that move, descent is far behind, with replay or without. Learned forgetting comes near the best constant of hindsight. Where nothing moves it costs a little, *if its rate was tuned for that*; with the one rate of the next table it costs half as much again. But **it is not the best row**.
+# On both streams that move, descent is far behind, with replay or without. Learned forgetting comes near the best constant of hindsight. Where nothing moves it costs a little, *if its rate was tuned for that*; with the one rate of the next table it costs two fifths more. But **it is not the best row**.
 #
 # - On the abrupt stream every change is a clean break, and *starting anew* when a detector says so is ahead by far. On the slow one there is no such moment, and it is behind.
-# - *Ridge with fixed forgetting* is a little ahead on both. It forgets differently: rows fade, so every direction keeps the same share of what was known. The drift adds the same variance in all 100 directions, needed or not. That may be why; we did not test it.
+# - *Ridge with fixed forgetting* is a little ahead on both. It forgets differently: rows fade, so every direction keeps the same share of what was known. The drift adds the same variance in all 100 directions, needed or not. That may be why; we did not test it. Against our filter with a fixed $\gamma$ the lead is smaller, and on the abrupt stream next to nothing.
 # - The *extended filter* keeps the softmax in the update, with a fixed $\gamma$. Against our filter with a fixed $\gamma$ it is level on the abrupt stream and behind on the slow one; where nothing moves it is more often right, but not clearly lower in loss. Its covariance has $(mK)^2$ entries, a hundred times as many. (The table shows a smaller factor: at this size most of a row's time goes into the calls.)
 #
-# (Some settings lie at the end of their grid. For the filter with forgetting a larger $\sigma^2$ would have helped by a hundredth or so on each stream; $\gamma=1$ had that choice.)
+# (On the abrupt stream the best $\gamma$ of the filters that forget, and the best rate $\rho$, lie at the end of their grids: a little more may be left there.)
 #
 # Tuning for each stream is a luxury: it means that you know what will happen. So once more with **one setting for all three**, the best on average on the tuning seeds.
 

@@ -36,6 +36,9 @@
     if (kind === "recursive") return inner < 511 ? (inner < 348 ? 710 : 545) + 1.88 * inner : 340 + 0.555 * inner;
     if (kind === "forgetting") return inner < 511 ? (inner < 400 ? 650 : 520) + 1.94 * inner : 490 + 0.31 * inner;
     if (kind === "stream") return inner < 511 ? (inner < 320 ? 1030 : 960) + 1.2 * inner : 720;
+    if (kind === "drift") return inner < 511 ? (inner < 300 ? 690 : 640) + 1.56 * inner : 252 + 0.515 * inner;
+    if (kind === "evidence") return inner < 511 ? (inner < 300 ? 745 : 705) + 1.77 * inner : (inner < 720 ? 358 : 302) + 0.5 * inner;
+    if (kind === "plasticity") return inner < 511 ? 935 + 1.06 * inner : 675;
     if (kind === "witness") return inner < 560 ? 690 + Math.min(inner, 380) : 250 + Math.min(480, inner - 214);
     return 150 + Math.min(inner, 420);
   }

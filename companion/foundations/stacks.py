@@ -11,6 +11,7 @@ settings of a comparison become rows of the stack. Without `runs` everything bel
 torch.Size([3, 16])
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -21,7 +22,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from companion.foundations.validation import Number, require, require_callable, require_count, require_floating
+from companion.foundations.validation import (
+    Number,
+    require,
+    require_callable,
+    require_count,
+    require_floating,
+    require_runs,
+)
 
 Setting: TypeAlias = Number | Float[Tensor, " runs"]  # one for all runs, or one for each
 LossFunction: TypeAlias = Callable[[nn.Module, Any], Tensor]  # (model, batch) -> losses of the examples, (b,) or (R, b)
@@ -127,24 +135,37 @@ class StreamTrainer(ABC):
         require(isinstance(model, nn.Module), "model", f"a {type(model).__name__}", "a torch.nn.Module", TypeError)
         named = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
         require(len(named) > 0, "model", "without parameters that learn", "a module with some")
+        if generator is not None:
+            fits = isinstance(generator, torch.Generator)
+            require(fits, "generator", f"a {type(generator).__name__}", "a torch.Generator or None", TypeError)
         sorts = {(each.dtype, each.device) for _, each in named}
         require(len(sorts) == 1, "model", "with parameters of several sorts", "of one dtype on one device")
-        if runs is not None:
-            require_count("runs", runs, 1)
-            for name, each in named:
-                stacked = each.ndim > 0 and len(each) == runs
-                require(stacked, "model", f"with {name} of shape {tuple(each.shape)}", f"a stack of {runs} runs")
+        require_runs(model, runs)
         self.model, self.runs, self.generator = model, runs, generator
         self.names, self.parameters = [name for name, _ in named], [each for _, each in named]
         self.sizes = [each[0].numel() if runs else each.numel() for each in self.parameters]
+        self._share()
+        self.lr = self.setting("lr", lr)
+
+    def _share(self) -> None:
+        """Make the parameters views of theta."""
         self.theta = self.flat([each.detach() for each in self.parameters])
         for each, view in zip(self.parameters, self.split(self.theta)):
             each.data = view.view(each.shape)
-        self.lr = self.setting("lr", lr)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StreamTrainer":
+        """A trainer of its own model; the parameters of a copied module would be no views any more."""
+        found = memo[id(self)] = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            generator = isinstance(value, torch.Generator)
+            found.__dict__[name] = value.clone_state() if generator else copy.deepcopy(value, memo)
+        found._share()
+        return found
 
     def flat(self, parts: Sequence[Tensor]) -> Float[Tensor, "*runs P"]:
         """One tensor for all parameters, from one for each."""
-        return torch.cat([each.flatten(0 if self.runs is None else 1) for each in parts], -1)
+        lead = self.parameters[0].shape[: 0 if self.runs is None else 1]
+        return torch.cat([each.reshape(*lead, -1) for each in parts], -1)
 
     def split(self, vector: Float[Tensor, "*runs P"]) -> tuple[Float[Tensor, "*runs _"], ...]:
         """The part of each parameter."""
@@ -165,12 +186,14 @@ class StreamTrainer(ABC):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number:
             require_floating(name, value)
-        shape = () if number or value.ndim == 0 else (self.runs,)
+        shape = () if number or value.ndim == 0 or self.runs is None else (self.runs,)
         found = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-        require(tuple(found.shape) == shape, name, f"of shape {tuple(found.shape)}", f"a number, or of shape {shape}")
+        allowed = "a number" if self.runs is None else f"a number, or of shape ({self.runs},)"
+        require(tuple(found.shape) == shape, name, f"of shape {tuple(found.shape)}", allowed)
         if number or value.device.type == "cpu":  # on a GPU that would wait for the queue
             inside = bool(((found >= low) & (found <= high)).all()) and bool(found.isfinite().all())
-            require(inside, name, value if number else "out of range in some run", f"from {low} to {high}")
+            allowed = f"a finite number from {low:g} on" if high == math.inf else f"from {low:g} to {high:g}"
+            require(inside, name, value if number else "out of range in some run", allowed)
         return found if found.ndim == 0 else found[:, None]
 
     def step(self, loss_fn: LossFunction, batch: Any) -> Float[Tensor, "*runs"]:

@@ -1,5 +1,6 @@
 """Refuse bad input at the door, with one sentence that names the argument, what came and what is allowed."""
 
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TypeAlias
 
@@ -113,3 +114,35 @@ def require_resume(resume: object, needed: set[str], steps: int, generator: torc
     both = (resume["generator"] is None) == (generator is None)
     require(both, "generator", repr(generator), "given exactly when it was given before the resume")
     require(resume["step"] < steps, "resume", f"at step {resume['step']}", f"before the last step, {steps}")
+
+
+def require_broadcast(**tensors: torch.Tensor) -> None:
+    """Raise ValueError unless the shapes of all tensors go together by broadcasting."""
+    try:
+        torch.broadcast_shapes(*(value.shape for value in tensors.values()))
+    except RuntimeError:
+        (first, value), *others = tensors.items()
+        beside = ", ".join(f"{name} {tuple(other.shape)}" for name, other in others)
+        require(False, first, f"of shape {tuple(value.shape)} beside {beside}", "of shapes that broadcast")
+
+
+def require_runs(model: torch.nn.Module, runs: int | None) -> None:
+    """Raise ValueError unless `runs` is None, or each parameter of the model has a leading axis of so many runs."""
+    if runs is None:
+        return
+    require_count("runs", runs, 1)
+    for name, each in model.named_parameters():
+        stacked = each.ndim > 0 and len(each) == runs
+        require(stacked, "model", f"with {name} of shape {tuple(each.shape)}", f"a stack of {runs} runs")
+
+
+def require_stds(stds: Mapping[str, torch.Tensor], names: Sequence[str], parameters: Sequence[torch.Tensor]) -> None:
+    """Raise unless there is a positive tensor for each parameter, by its name, that broadcasts to it."""
+    missing = [name for name in names if name not in stds]
+    require(not missing, "init_std", f"without {', '.join(missing)}", "given for each parameter")
+    for name, parameter in zip(names, parameters):
+        require_floating(f"init_std[{name!r}]", stds[name])
+        require_broadcast(**{f"init_std[{name!r}]": stds[name], name: parameter})
+        if stds[name].device.type == "cpu":
+            positive = bool((stds[name] > 0).all()) and bool(stds[name].isfinite().all())
+            require(positive, f"init_std[{name!r}]", "not above 0 somewhere", "finite numbers above 0")

@@ -29,7 +29,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from companion.foundations.stacks import LossFunction, Setting, StackedMLP, StreamTrainer, cross_entropy
-from companion.foundations.validation import Number, require, require_count, require_floating, require_in
+from companion.foundations.validation import (
+    Number,
+    require,
+    require_broadcast,
+    require_count,
+    require_floating,
+    require_in,
+    require_runs,
+    require_stds,
+)
 
 __all__ = [
     "BayesianSoftReset",
@@ -83,7 +92,9 @@ def drift(
     else:
         require_in("gamma", gamma, "[0, 1]")
         gamma = torch.as_tensor(gamma, dtype=mean.dtype, device=mean.device)
-    drifted, spread = _drift(mean, std, init_mean, init_std, gamma)
+    parts = {"mean": mean, "std": std, "init_mean": init_mean, "init_std": init_std, "gamma": gamma}
+    require_broadcast(**parts)
+    drifted, spread = _drift(*parts.values())
     shape = torch.broadcast_shapes(drifted.shape, spread.shape)
     return drifted.expand(shape), spread.expand(shape)
 
@@ -98,7 +109,11 @@ def learning_rate_rise(gamma: Tensor, posterior_scale: Tensor | Number) -> Tenso
 
     It is the variance of the drifted belief over that of the belief before, posterior_scale^2 times the start's: what is
     less certain may move further. 1 for gamma = 1, and 1 / posterior_scale^2 for gamma = 0.
+
+    Raises:
+        TypeError: gamma is no floating tensor.
     """
+    require_floating("gamma", gamma)
     square = gamma.square()
     return square + (1 - square) / posterior_scale**2
 
@@ -112,7 +127,12 @@ def initial_std(model: nn.Module, runs: int | None = None) -> dict[str, Tensor]:
 
     Returns:
         By name, tensors () or (R,) with trailing axes of size 1, so that they broadcast to the parameters.
+
+    Raises:
+        TypeError, ValueError: no module, or no stack of so many runs.
     """
+    require(isinstance(model, nn.Module), "model", f"a {type(model).__name__}", "a torch.nn.Module", TypeError)
+    require_runs(model, runs)
     lead = 0 if runs is None else 1
     found: dict[str, Tensor] = {}
     for prefix, layer in model.named_modules():
@@ -163,8 +183,6 @@ class SoftReset(StreamTrainer):
         TypeError, ValueError: bad arguments.
     """
 
-    _kept: tuple[str, ...] = ("init_mean", "init_std", "std")
-
     def __init__(
         self,
         model: nn.Module,
@@ -196,8 +214,14 @@ class SoftReset(StreamTrainer):
         self.init_scale = self.setting("init_scale", init_scale, 1e-6)
         self.per, self.drift_steps, self.samples, self.update_steps = per, drift_steps, samples, update_steps
         stds = initial_std(model, runs) if init_std is None else init_std
-        missing = [name for name in self.names if name not in stds]
-        require(not missing, "init_std", f"without {', '.join(missing)}", "given for each parameter")
+        require(
+            isinstance(stds, Mapping),
+            "init_std",
+            f"a {type(stds).__name__}",
+            "a mapping of names to tensors",
+            TypeError,
+        )
+        require_stds(stds, self.names, self.parameters)
         self.init_mean = self.theta.clone() if center == "initial" else torch.zeros_like(self.theta)
         widths = [stds[name].to(each).expand_as(each) for name, each in zip(self.names, self.parameters)]
         self.init_std = self.init_scale * self.flat(widths)
@@ -209,13 +233,16 @@ class SoftReset(StreamTrainer):
         """How many numbers of theta each gamma serves, in their order."""
         sizes: dict[str, int] = {}
         for name, size in zip(self.names, self.sizes):
-            group = {"model": "model", "parameter": name}.get(self.per) or name.rpartition(".")[0] or "model"
+            group = {"model": "model", "parameter": name}.get(self.per) or name.rpartition(".")[0] or "."
             sizes[group] = sizes.get(group, 0) + size
         return sizes
 
     @property
     def gammas(self) -> dict[str, Tensor]:
-        """Of the last batch: for each layer, or "model", a number or (R,); for each parameter a tensor of its shape."""
+        """Of the last batch: for each layer, or "model", a number or (R,); for each parameter a tensor of its shape.
+
+        Layers have the names of their modules; "." is the model itself, where it owns parameters.
+        """
         if self.per == "parameter":
             return {
                 name: part.view(each.shape)
@@ -232,16 +259,24 @@ class SoftReset(StreamTrainer):
     def learn(self, loss_fn: LossFunction, batch: Any) -> None:
         """Choose gamma by a batch, drift, and learn the batch; arguments as in `step`."""
         present = self.theta.clone()
-        self._gamma = self._best_gamma(loss_fn, batch, present)
-        self._lerp(present, self._gamma, out=self.theta)
+        try:
+            self._gamma = self._best_gamma(loss_fn, batch, present)
+            self._lerp(present, self._gamma, out=self.theta)
+            self._descend(loss_fn, batch)
+        except BaseException:  # a loss that fails must not leave noise in the model
+            self.theta.copy_(present)
+            raise
+
+    def _descend(self, loss_fn: LossFunction, batch: Any) -> None:
+        """theta' - rate * (mean of the gradients at theta' and at the points that it led to)."""
         rate = self.lr * learning_rate_rise(self._gamma, self.posterior_scale)
-        drifted = self.theta.clone() if self.update_steps > 1 else present
-        for done in range(self.update_steps):
+        start = self.theta.clone() if self.update_steps > 1 else self.theta
+        for done in range(1, self.update_steps + 1):
             gradient = self.gradient(loss_fn, batch)
-            if done:  # a step of 1 / (done + 1) on the proximal objective
-                gradient = (gradient + (self.theta - drifted) / self._spread(rate)) / (done + 1)
-            for theta, each, slope in zip(self._pieces(self.theta), self._each(rate), self._pieces(gradient)):
-                theta.addcmul_(each, slope, value=-1)
+            total = gradient if done == 1 else total + gradient
+            pieces = zip(self._pieces(start), self._each(rate), self._pieces(total), self._pieces(self.theta))
+            for begin, each, slope, theta in pieces:
+                torch.addcmul(begin, each, slope, value=-1 / done, out=theta)
 
     def log_evidence(
         self, loss_fn: LossFunction, batch: Any, gamma: Setting
@@ -253,12 +288,14 @@ class SoftReset(StreamTrainer):
             gamma: in [0, 1].
 
         Returns:
-            Both by `samples` draws of the belief; the model is left as it is.
+            Both by `samples` draws of the belief, which the generator gives; the model is left as it is.
         """
         present = self.theta.clone()
         gammas = self.setting("gamma", gamma, 0.0, 1.0) * self._ones()
-        log_prob, slope = self._evidence(loss_fn, batch, present, gammas, self._noises())
-        self.theta.copy_(present)
+        try:
+            log_prob, slope = self._evidence(loss_fn, batch, present, gammas, self._noises())
+        finally:
+            self.theta.copy_(present)
         return log_prob, slope.sum(-1)
 
     def _best_gamma(self, loss_fn: LossFunction, batch: Any, present: Tensor) -> Float[Tensor, "*runs gammas"]:
@@ -351,26 +388,31 @@ class SoftReset(StreamTrainer):
 
     # --- saving ---------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Tensor | None]:
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed stream needs besides the model's own state_dict(): the law of the start, and the generator."""
         state = None if self.generator is None else self.generator.get_state()
-        return {name: getattr(self, name).clone() for name in self._kept} | {"generator": state}
+        kept = {name: getattr(self, name).clone() for name in ("init_mean", "init_std", "std")}
+        return {"kind": type(self).__name__, "generator": state} | kept
 
-    def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken.
 
         Raises:
-            ValueError: the state of another sort of trainer, or of another model.
+            TypeError, ValueError: no state, or that of another sort of trainer, or of another model.
         """
-        wanted = {*self._kept, "generator"}
+        wanted = {"kind", "generator", "init_mean", "init_std", "std"}
+        require(isinstance(state, Mapping), "state", f"a {type(state).__name__}", "a trainer's state_dict()", TypeError)
         require(set(state) == wanted, "state", f"with {sorted(state)}", f"with {sorted(wanted)}")
+        kind = type(self).__name__
+        require(state["kind"] == kind, "state", f"that of a {state['kind']}", f"that of a {kind}")
         both = (state["generator"] is None) == (self.generator is None)
         require(both, "generator", repr(self.generator), "given exactly when it was given before")
-        for name in self._kept:
-            came, own = tuple(state[name].shape), tuple(self.theta.shape)
+        kept = {name: state[name] for name in ("init_mean", "init_std", "std")}
+        for name, value in kept.items():
+            came, own = tuple(value.shape), tuple(self.theta.shape)
             require(came == own, f"state[{name!r}]", f"of shape {came}", f"of shape {own}")
-        for name in self._kept:
-            getattr(self, name).copy_(state[name])
+        for name, value in kept.items():
+            getattr(self, name).copy_(value)
         self._believe(self.std)
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())
@@ -417,8 +459,19 @@ class BayesianSoftReset(SoftReset):
     def learn(self, loss_fn: LossFunction, batch: Any) -> None:
         """Choose gamma by a batch, drift the belief, and learn the batch; arguments as in `step`."""
         present = self.theta.clone()
-        self._gamma = self._best_gamma(loss_fn, batch, present)
-        start, (width, _) = self._lerp(present, self._gamma), self._widths(self._gamma)
+        try:
+            self._gamma = self._best_gamma(loss_fn, batch, present)
+            mean, std = self._improved(loss_fn, batch, self._lerp(present, self._gamma), self._widths(self._gamma)[0])
+        except BaseException:
+            self.theta.copy_(present)
+            raise
+        self.theta.copy_(mean)
+        self._believe(std)
+
+    def _improved(
+        self, loss_fn: LossFunction, batch: Any, start: Float[Tensor, "*runs P"], width: Float[Tensor, "*runs P"]
+    ) -> tuple[Float[Tensor, "*runs P"], Float[Tensor, "*runs P"]]:
+        """Mean and width after gradient steps on F from the drifted belief; leaves noise in theta."""
         rate = self.lr / (self.posterior_scale * self.init_std).square()
         pull = (rate * self.temperature).clamp_max(1)  # the quadratic part alone would be overshot beyond 1
         mean, log_std = start, width.log()
@@ -429,5 +482,4 @@ class BayesianSoftReset(SoftReset):
             mean = mean - rate * width.square() * gradient - pull * (mean - start)
             slope = gradient * noise * std + self.temperature * ((std / width).square() - 1)
             log_std = log_std - self.std_lr * slope
-        self.theta.copy_(mean)
-        self._believe(log_std.exp())
+        return mean, log_std.exp()

@@ -7,7 +7,7 @@ import torch
 
 from companion.data.labelled import four_classes, long_tailed
 from companion.data.regression import Confounded, SineWaves
-from companion.data.streams import digit_stream, moving_classes
+from companion.data.streams import digit_stream, moving_classes, permuted_digits, random_label_digits
 from companion.data.toy import eight_gaussians
 from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
@@ -15,6 +15,7 @@ from companion.foundations.distances import energy_distance, mmd2, rational_quad
 from companion.foundations.fourier import FourierOperator1d, FourierOperator2d
 from companion.foundations.linear import SINGULAR, RecursiveLeastSquares, require_solved, ridge, ridge_ex
 from companion.foundations.networks import MLP, TimeMLP, UNet
+from companion.foundations.stacks import StackedMLP, cross_entropy
 from companion.foundations.training import train
 from companion.methods.distributional import (
     DistributionalDenoiser,
@@ -59,6 +60,15 @@ from companion.methods.mmd_flow import (
     witness_slope,
 )
 from companion.methods.rivals.picard import sample_picard
+from companion.methods.rivals.plasticity import (
+    DormantReset,
+    HardReset,
+    L2Init,
+    OnlineSGD,
+    ShrinkAndPerturb,
+    SpectralRegularisation,
+)
+from companion.methods.soft_reset import BayesianSoftReset, SoftReset, drift
 from companion.methods.speculative import (
     acceptance_probability,
     aimed_residuals,
@@ -792,6 +802,135 @@ def test_drifting_streams_are_drawn_on_the_device_of_their_generator(make, drift
     assert torch.equal(streams[0].features, streams[1].features)
     assert torch.equal(streams[0].labels, streams[1].labels)
     assert streams[0].changes == make(400, drift, segment=100).changes
+
+
+TASKS = {
+    "random labels": lambda generator: random_label_digits(3, size=40, epochs=2, generator=generator),
+    "permuted pixels": lambda generator: permuted_digits(3, size=80, cycle=2, generator=generator),
+}
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS.keys())
+def test_tasks_are_drawn_on_the_device_of_their_generator(make):
+    streams = [make(seeded(0, GPU)) for _ in range(2)]
+    assert streams[0].features.device.type == streams[0].labels.device.type == GPU
+    assert torch.equal(streams[0].features, streams[1].features)
+    assert torch.equal(streams[0].labels, streams[1].labels)
+    assert streams[0].changes == make(seeded(0)).changes
+
+
+# (model, **options) -> a trainer; three settings stand for as many runs
+RATES = torch.tensor([0.2, 0.5, 0.3])
+TRAINERS = {
+    "SGD": lambda model, **options: OnlineSGD(model, RATES, updates=2, **options),
+    "L2-init": lambda model, **options: L2Init(model, RATES, 1e-2, **options),
+    "shrink & perturb": lambda model, **options: ShrinkAndPerturb(model, RATES, 0.99, 0.01, **options),
+    "hard reset": lambda model, **options: HardReset(model, RATES, **options),
+    "spectral": lambda model, **options: SpectralRegularisation(model, RATES, 1e-2, **options),
+    "dormant": lambda model, **options: DormantReset(model, RATES, 0.1, 3, **options),
+    "soft reset": lambda model, **options: SoftReset(model, RATES, 0.02, **options),
+    "soft reset, no noise": lambda model, **options: SoftReset(model, RATES, 0.02, 0.7, samples=0, **options),
+    "soft reset, one gamma": lambda model, **options: SoftReset(model, RATES, 0.01, 0.7, per="model", **options),
+    "soft reset by parameter": lambda model, **options: SoftReset(model, RATES, 1, 0.7, per="parameter", **options),
+    "soft reset, all steps": lambda model, **options: SoftReset(
+        model, RATES, 0.01, 0.7, drift_steps=3, samples=2, update_steps=3, **options
+    ),
+    "Bayesian": lambda model, **options: BayesianSoftReset(model, RATES, 0.01, 0.7, **options),
+}
+each_stream_trainer = pytest.mark.parametrize("make", TRAINERS.values(), ids=TRAINERS.keys())
+
+
+def task_batches(steps: int = 6, runs: int = 3, dtype: torch.dtype = torch.float64):
+    draws = seeded()
+    return [
+        (
+            torch.randn(runs, 8, 3, generator=draws, dtype=torch.float64).to(dtype),
+            torch.randint(4, (runs, 8), generator=draws),
+        )
+        for _ in range(steps)
+    ]
+
+
+def stream_trainer(make, device: str, dtype: torch.dtype = torch.float64, seed: int = 0):
+    """A trainer of the same stack on either device."""
+    stack = StackedMLP(3, 3, 4, 8, generator=seeded(seed), dtype=dtype).to(device)
+    return make(stack, runs=3, generator=seeded(seed, device))
+
+
+@each_stream_trainer
+def test_trainers_of_a_stream(make):
+    """Loss, weights and gammas, for the same noise."""
+    trainers = [stream_trainer(make, device) for device in ("cpu", GPU)]
+    for trainer in trainers:
+        draws = seeded(3)
+        trainer.noise = lambda like=trainer.theta, draws=draws: torch.randn(
+            like.shape, generator=draws, dtype=like.dtype
+        ).to(like)
+    if isinstance(trainers[0], SpectralRegularisation):
+        trainers[1]._right = [each.to(GPU) for each in trainers[0]._right]
+    kept = not isinstance(trainers[0], DormantReset)  # whose fresh weights are drawn on its own device
+    for x, labels in task_batches(6 if kept else 2):
+        losses = [
+            trainer.step(cross_entropy, (x.to(trainer.theta), labels.to(trainer.theta.device))) for trainer in trainers
+        ]
+        assert_same(losses[1], losses[0])
+        assert_same(trainers[1].theta.clone(), trainers[0].theta)
+        if isinstance(trainers[0], SoftReset):
+            for name, gamma in trainers[1].gammas.items():
+                assert_same(gamma, trainers[0].gammas[name])
+            assert_same(trainers[1].std, trainers[0].std)
+    views = trainers[1].flat([each.detach() for each in trainers[1].model.parameters()])
+    assert torch.equal(trainers[1].theta, views)
+
+
+@each_stream_trainer
+def test_the_host_does_not_wait_for_a_batch_of_a_stream(make):
+    trainer = stream_trainer(make, GPU, torch.float32)
+    batches = [(x.to(GPU), labels.to(GPU)) for x, labels in task_batches(dtype=torch.float32)]
+    gamma = torch.full((3,), 0.5, device=GPU)
+    for batch in batches[:3]:  # what a first call sets up may wait
+        trainer.step(cross_entropy, batch)
+    if isinstance(trainer, SoftReset):
+        trainer.log_evidence(cross_entropy, batches[0], gamma)
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        for batch in batches:
+            trainer.step(cross_entropy, batch)
+            if isinstance(trainer, SoftReset):
+                trainer.log_evidence(cross_entropy, batch, gamma)
+            if isinstance(trainer, HardReset):
+                trainer.boundary()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert trainer.theta.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINERS if "soft" in name or name == "Bayesian"])
+def test_trainers_of_a_stream_resume_on_the_device_bit_for_bit(name):
+    batches = [(x.to(GPU), labels.to(GPU)) for x, labels in task_batches()]
+    through, other = (stream_trainer(TRAINERS[name], GPU, seed=seed) for seed in (0, 5))
+    losses = []
+    for done, batch in enumerate(batches):
+        if done == 3:
+            saved = copy.deepcopy((through.model.state_dict(), through.state_dict()))
+        losses.append(through.step(cross_entropy, batch))
+    other.model.load_state_dict(saved[0])
+    other.load_state_dict(saved[1])
+    for batch, loss in zip(batches[3:], losses[3:], strict=True):
+        assert torch.equal(other.step(cross_entropy, batch), loss)
+    assert torch.equal(other.theta, through.theta)
+
+
+def test_the_drift_of_a_belief():
+    parts = [torch.randn(50, generator=seeded(seed), dtype=torch.float64) for seed in range(2)]
+    widths = [torch.rand(50, generator=seeded(seed), dtype=torch.float64) for seed in (2, 3)]
+    gamma = torch.rand(50, generator=seeded(4), dtype=torch.float64)
+    given = parts[0], widths[0], parts[1], widths[1], gamma
+    there = [each.to(GPU) for each in given]
+    for on_cpu, on_gpu in zip(drift(*given), drift(*there), strict=True):
+        assert_same(on_gpu, on_cpu)
+    for on_cpu, on_gpu in zip(drift(*given[:4], 0.3), drift(*there[:4], 0.3), strict=True):
+        assert_same(on_gpu, on_cpu)
 
 
 OPERATORS = {

@@ -1,4 +1,5 @@
-"""Streams whose law changes: at the stated rows, by the stated turn, or not at all; and three airports as they were.
+"""Streams whose law changes: at the stated rows, by the stated turn, or not at all; tasks that follow each other; and three
+airports as they were.
 
 Seeds are fixed.
 """
@@ -9,11 +10,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare, kstest
+from scipy.stats import chi2_contingency, chisquare, kstest
 from sklearn.datasets import load_digits
 
 from companion.data import streams
-from companion.data.streams import Stream, digit_stream, flights, moving_classes
+from companion.data.streams import (
+    Stream,
+    digit_stream,
+    flights,
+    moving_classes,
+    permuted_digits,
+    random_label_digits,
+)
 
 CHANCE = 1e-3
 each_seed = pytest.mark.parametrize("seed", range(5))
@@ -188,15 +196,152 @@ def test_a_full_turn_gives_an_image_back_and_no_turn_leaves_it():
     images, _ = stored_digits()
     for turns in (0, 1, -1, 3):
         angle = torch.full((len(images),), 2 * math.pi * turns)
-        torch.testing.assert_close(streams._turned(images, angle), images, rtol=0, atol=1e-4)
-    half = streams._turned(images, torch.full((len(images),), math.pi))
+        torch.testing.assert_close(streams.drifting._turned(images, angle), images, rtol=0, atol=1e-4)
+    half = streams.drifting._turned(images, torch.full((len(images),), math.pi))
     torch.testing.assert_close(half, images.flip(2, 3), rtol=0, atol=1e-4)
-    slanted = streams._turned(images, torch.full((len(images),), math.pi / 5))
+    slanted = streams.drifting._turned(images, torch.full((len(images),), math.pi / 5))
     assert slanted.min() >= -1 - 1e-5
     assert slanted.max() <= 1 + 1e-5
-    corners = streams._turned(torch.ones(1, 1, 8, 8), torch.tensor([math.pi / 4]))[0, 0]
+    corners = streams.drifting._turned(torch.ones(1, 1, 8, 8), torch.tensor([math.pi / 4]))[0, 0]
     assert corners[0, 0] == -1  # what comes in is black
     assert corners[4, 4].item() == pytest.approx(1)
+
+
+# --- tasks that follow each other -----------------------------------------------------------------------------
+
+
+def of_tasks(stream: Stream, tasks: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Images in one row each, and labels, of each task."""
+    pixels = stream.features.flatten(1).chunk(tasks)
+    return list(zip(pixels, stream.labels.chunk(tasks), strict=True))
+
+
+def table_of(pixels: torch.Tensor, labels: torch.Tensor) -> dict[bytes, int]:
+    """The one label of each image."""
+    found: dict[bytes, set[int]] = {}
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        found.setdefault(image.numpy().tobytes(), set()).add(label)
+    assert all(len(names) == 1 for names in found.values())
+    return {image: names.pop() for image, names in found.items()}
+
+
+@pytest.mark.parametrize(("tasks", "size", "epochs"), [(1, 1, 1), (1, 20, 3), (4, 16, 1), (3, 50, 2)])
+def test_a_task_of_random_labels_shows_each_digit_once_in_each_epoch_under_one_label(tasks, size, epochs):
+    stream = random_label_digits(tasks, size=size, epochs=epochs, generator=seeded())
+    assert isinstance(stream, Stream)
+    assert stream.features.shape == (tasks * epochs * size, 1, 8, 8)
+    assert stream.labels.shape == (tasks * epochs * size,)
+    assert stream.changes == tuple(task * epochs * size for task in range(1, tasks))
+    names = set(table_of(*of_tasks(stream, tasks)[0]))
+    assert len(names) == size
+    for pixels, labels in of_tasks(stream, tasks):
+        assert set(table_of(pixels, labels)) == names  # the same digits in each task
+        for epoch in pixels.chunk(epochs):
+            assert {image.numpy().tobytes() for image in epoch} == names
+
+
+def test_each_epoch_has_its_own_order_and_each_task_its_own_labels():
+    stream = random_label_digits(6, size=60, epochs=3, generator=seeded())
+    tables = [table_of(*task) for task in of_tasks(stream, 6)]
+    for one, other in itertools.combinations(tables, 2):
+        same = sum(one[image] == other[image] for image in one)
+        assert same < 20  # of 60; 6 by chance
+    epochs = stream.features.chunk(18)
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(epochs, 2))
+
+
+def test_random_labels_are_even_and_have_nothing_to_do_with_the_digit():
+    stream = random_label_digits(40, size=300, epochs=1, generator=seeded(2))
+    assert chisquare(stream.labels.bincount(minlength=10).numpy()).pvalue > CHANCE
+    images, names = stored_digits()
+    known = {image.numpy().tobytes(): name for image, name in zip(images, names.tolist())}
+    truth = torch.tensor([known[image.numpy().tobytes()] for image in stream.features])
+    together = torch.zeros(10, 10).index_put_((truth, stream.labels), torch.ones(len(truth)), accumulate=True)
+    assert chi2_contingency(together.numpy()).pvalue > CHANCE
+
+
+@each_seed
+def test_digits_for_random_labels_are_chosen_from_all(seed):
+    images, names = stored_digits()
+    known = {image.numpy().tobytes(): name for image, name in zip(images, names.tolist())}
+    stream = random_label_digits(1, size=600, epochs=1, generator=seeded(seed))
+    chosen = [known[image.numpy().tobytes()] for image in stream.features]
+    assert chisquare(np.bincount(chosen), np.bincount(names) * 600 / 1797).pvalue > CHANCE
+    assert len(table_of(*of_tasks(random_label_digits(1, size=1797, epochs=1), 1)[0])) == 1797
+
+
+def permutation_of(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The one permutation under which all rows are stored digits with these labels: pixel i shows what was at its i-th place."""
+    images, names = stored_digits()
+    images = images.flatten(1)
+    by_pixels: dict[bytes, list[int]] = {}
+    for row, image in enumerate(images.sort(1).values):
+        by_pixels.setdefault(image.numpy().tobytes(), []).append(row)
+    rows = [by_pixels[image.numpy().tobytes()] for image in pixels.sort(1).values]
+    sure = [place for place, found in enumerate(rows) if len(found) == 1]
+    assert len(sure) > 0.9 * len(rows)
+    originals = images[[rows[place][0] for place in sure]]
+    assert torch.equal(names[[rows[place][0] for place in sure]], labels[sure])
+    fits = torch.cdist(pixels[sure].T, originals.T) == 0
+    assert bool(fits.any(1).all())
+    return fits
+
+
+@pytest.mark.parametrize("cycle", [None, 1, 2, 3, 9])
+def test_each_task_sees_digits_through_one_permutation_of_their_pixels(cycle):
+    tasks, size = 5, 400
+    stream = permuted_digits(tasks, size=size, cycle=cycle, generator=seeded())
+    assert stream.features.shape == (tasks * size, 1, 8, 8)
+    assert stream.changes == (400, 800, 1200, 1600)
+    fits = [permutation_of(pixels, labels) for pixels, labels in of_tasks(stream, tasks)]
+    for first, one in enumerate(fits):
+        busy = one.sum(1) == 1  # the corners are black in all digits: they could have changed places
+        assert busy.sum() > 50
+        assert len(set(one[busy].float().argmax(1).tolist())) == busy.sum()
+        for second, other in enumerate(fits):
+            again = first == second if cycle is None else first % cycle == second % cycle
+            same = (one[busy] & other[busy]).any(1).double().mean()
+            assert same == 1 if again else same < 0.3
+
+
+def test_each_task_draws_its_digits_anew_without_replacement():
+    images, _ = stored_digits()
+    stream = permuted_digits(3, size=300, cycle=1, generator=seeded())
+    tables = [set(table_of(*task)) for task in of_tasks(stream, 3)]
+    assert [len(table) for table in tables] == [300] * 3
+    for one, other in itertools.combinations(tables, 2):
+        assert len(one & other) == pytest.approx(300 * 300 / 1797, abs=30)
+    everything = permuted_digits(1, size=1797, generator=seeded())
+    assert torch.equal(everything.features.flatten().sort().values, images.flatten().sort().values)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: random_label_digits(3, size=40, epochs=2, **options),
+        lambda **options: permuted_digits(3, size=80, **options),
+    ],
+    ids=["labels", "pixels"],
+)
+def test_tasks_repeat_with_their_generator_and_draw_from_no_other(make):
+    before, generator = torch.random.get_rng_state(), seeded()
+    first, again, later = make(generator=seeded()), make(generator=generator), make(generator=generator)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(first.features, again.features)
+    assert torch.equal(first.labels, again.labels)
+    assert first.changes == again.changes
+    assert not torch.equal(again.features, later.features)
+    torch.manual_seed(0)
+    assert torch.equal(make().features, first.features)
+    assert (first.features.dtype, first.labels.dtype) == (torch.float32, torch.int64)
+    assert first.features.min() == -1
+    assert first.features.max() == 1
+
+
+def test_sizes_of_tasks_are_those_of_the_lesson_unless_told():
+    labels, pixels = random_label_digits(generator=seeded()), permuted_digits(generator=seeded())
+    assert (len(labels.labels), len(labels.changes), labels.changes[0]) == (60 * 15 * 160, 59, 15 * 160)
+    assert (len(pixels.labels), len(pixels.changes), pixels.changes[0]) == (40 * 1600, 39, 1600)
 
 
 # --- three airports -------------------------------------------------------------------------------------------

@@ -12,4 +12,7 @@ each step, and by which `guidance_resampling` weighs particles that no weight gu
 
 A last layer on a stream (lesson 06): `online` has softmax regression by gradient steps, by steps with replay and by FTRL,
 ridge regression that forgets, the extended Kalman filter, and a reset by a drift detector, all for `run_stream`.
+
+A network that stays able to learn (lesson 07): `plasticity` pulls weights towards their start, shrinks and perturbs them, holds
+their singular values near 1, draws silent neurons anew, or everything when told.
 """
