@@ -32,6 +32,13 @@ COLOURS = """(canvas, places) => places.map(([x, y]) => {
   return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data.slice(0, 3));
 })"""
 
+# What is wider than the column it stands in.
+BEYOND = """(card) => [...card.querySelectorAll(".lim-column")].flatMap((column) => {
+  const edge = column.getBoundingClientRect().right + 1;
+  const parts = [...column.querySelectorAll("canvas, table, figcaption")];
+  return parts.filter((part) => part.getBoundingClientRect().right > edge).map((part) => part.tagName);
+})"""
+
 # Colours of the theme, by name.
 INKS = """(widget, names) => names.map((name) => {
   const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
@@ -222,6 +229,17 @@ def test_the_step_can_be_dragged_along_the_accuracies(show):
     mouse.move(right + 60, box["y"] + 80)
     mouse.up()
     assert slider(widget, "Step").input_value() == str(STEPS)
+    assert problems == []
+
+
+@pytest.mark.parametrize("width", [600, 900])
+def test_nothing_reaches_beyond_its_column(show, width):
+    """The column of the book is 600 pixels wide, also in a window that is wider."""
+    widget, problems = show(plasticity())
+    learned(widget)
+    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    redrawn(widget)
+    assert widget.evaluate(BEYOND) == []
     assert problems == []
 
 

@@ -365,8 +365,8 @@ def test_it_refuses_what_it_cannot_show(words, sentence):
     [
         ({"steps": 0}, "steps is 0, but must be at least 1"),
         ({"steps": 401}, "steps is 401, but must be at most 400"),
-        ({"lr": -1}, "lr is -1, but must be from 0.0 to inf"),
-        ({"posterior_scale": 2}, "posterior_scale is 2, but must be from 1e-06 to 1.0"),
+        ({"lr": -1}, "lr is -1, but must be a finite number from 0 on"),
+        ({"posterior_scale": 2}, "posterior_scale is 2, but must be from 1e-06 to 1"),
     ],
 )
 def test_a_path_refuses_what_it_cannot_follow(words, sentence):

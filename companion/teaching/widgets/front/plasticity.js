@@ -287,10 +287,11 @@ function renderPlasticity({ model, el }) {
   // --- the points -----------------------------------------------------------------------------------------------------------
   const rows = Math.ceil(n / PLASTICITY_CELLS);
 
-  const drawCells = (pen, colours, width) => {
-    const inks = classInks(pen.canvas), cell = width / (2 * PLASTICITY_CELLS + 1), inset = Math.max(1, 0.07 * cell), side = cell - 2 * inset;
+  const drawCells = (pen, colours, width, height) => {
+    const column = width / (2 * PLASTICITY_CELLS + 1), cell = Math.min(column, (height - 23) / rows);
+    const inks = classInks(pen.canvas), inset = Math.max(1, 0.07 * cell), side = cell - 2 * inset;
     [soft, plain].forEach(({ text, colour, known }, half) => {
-      const left = half * (PLASTICITY_CELLS + 1) * cell;
+      const left = half * (PLASTICITY_CELLS + 1) * column;
       write(pen, `${text}: ${known.filter(Boolean).length} of ${n}`, left + inset, 13, colours[colour], "left", 650);
       known.forEach((isRight, i) => {
         const label = world.labels[state.task * n + i];
