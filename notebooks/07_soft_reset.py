@@ -50,7 +50,7 @@ views.tasks_figure(live, tasks)
 # %% tags=["claim"]
 late, fresh = (views.values("labels", kind, "late") for kind in ("online SGD", "hard reset"))
 claim(
-    "five seeds: in the last ten of 60 tasks SGD, at its best rate, has less than half the accuracy of a network drawn anew for each task",
+    "five seeds: in the last ten of 60 tasks SGD, at its tuned rate, has less than half the accuracy of a network drawn anew for each task",
     max(a / b for a, b in zip(late, fresh)) < 0.5,
     {"SGD at most": max(late), "drawn anew at least": min(fresh)},
 )
@@ -282,7 +282,7 @@ views.elsewhere_table()
 # ## Where it fails
 #
 # - *The old comes back.* A reset cannot know that. With a large $\eta$ it throws away what the next task but one will need, as in the table above.
-# - *A surprise is not a change.* Mislabelled rows, an odd batch, a class not seen for a while: all make the labels improbable, and $\gamma$ falls. With small batches this is the rule.
+# - *A surprise is not a change.* Mislabelled rows, an odd batch, a class not seen for a while: all make the labels improbable, and $\gamma$ falls. The smaller the batch, the more often.
 # - *Its step is delicate.* $\eta$ multiplies a sum over the rows of a batch and over all weights of a layer: another batch size, another width, another $\eta$. Too large, and the network is reset within tasks.
 # - *One batch decides.* There is no memory of earlier evidence: a slow change, each step of it too small to be seen, is followed by the gradient alone.
 # - *It resets to where it was drawn.* A pretrained network has its start elsewhere; then $\mu_0$ should be the pretrained weights.
