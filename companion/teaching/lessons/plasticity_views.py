@@ -18,8 +18,8 @@ from companion.foundations.stacks import StackedMLP, StreamTrainer
 from companion.foundations.validation import Number
 from companion.teaching import figures, results
 from companion.teaching.lessons.kalman_bench import BLOCK
-from companion.teaching.lessons.plasticity import BATCH, KINDS, StreamName, Trace, follow
-from companion.teaching.widgets.plasticity import RandomLabels, random_label_points
+from companion.teaching.lessons.plasticity import BATCH, KINDS, StreamName, Trace, batches, follow
+from companion.teaching.widgets.plasticity import RandomLabels, random_label_points, silent_share
 
 NAMES = {
     "layer norm": "SGD, layer norm",
@@ -97,11 +97,6 @@ def inside_table(trainers: dict[str, StreamTrainer], rows: Float[Tensor, "n p"])
         name = NAMES.get(kind, kind)
         lines.append(f"| {name} | {100 * silent_share(hidden):.0f} | {effective_rank(hidden[-1]):.1f} | {size:.2f} |")
     return Markdown("\n".join(lines))
-
-
-def silent_share(hidden: Sequence[Float[Tensor, "n width"]]) -> float:
-    """The share of hidden neurons that are 0 for every row."""
-    return torch.cat([(each <= 0).all(0) for each in hidden]).double().mean().item()
 
 
 def effective_rank(features: Float[Tensor, "n width"]) -> float:
@@ -220,11 +215,6 @@ def elsewhere_table() -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def elsewhere(name: StreamName, kind: str) -> list[Number]:
-    """Of each seed."""
-    return results.load("07_elsewhere")["rows"][name][kind]
-
-
 # --- flights ------------------------------------------------------------------------------------------------------
 
 
@@ -236,12 +226,6 @@ def flights_table() -> Markdown:
         apart = "" if kind == "soft reset" else f"{row['apart']:+.4f} ± {row['error']:.4f}"
         lines.append(f"| {words(kind)} | {median(row['loss']):.4f} | {100 * median(row['accuracy']):.1f} | {apart} |")
     return Markdown("\n".join(lines))
-
-
-def flights_apart(kind: str) -> tuple[Number, Number]:
-    """How much higher a kind's loss is than that of soft reset, by days, and the standard error."""
-    row = results.load("07_flights")["rows"][kind]
-    return row["apart"], row["error"]
 
 
 def flights_figure() -> figures.Picture:
@@ -267,11 +251,10 @@ def large_run(device: torch.device | str, seed: int, tasks: int = 10, images: in
     steps = len(labels) // BATCH
     lines = ["| | accuracy before learning, % | in the last task | batches a second |", "|:--|--:|--:|--:|"]
     for kind, settings in {"online SGD": {"lr": 0.05}, "soft reset": {"lr": 0.1, "drift_lr": 1e-4}}.items():
-        model = StackedMLP(None, features.shape[1], 10, 1024, generator=generator)
-        trainer = KINDS[kind].make(model, **settings, generator=generator)
-        pairs = zip(features.split(BATCH)[:steps], labels.split(BATCH))
+        model = StackedMLP(1, features.shape[1], 10, 1024, generator=generator)
+        trainer = KINDS[kind].make(model, **settings, runs=1, generator=generator)
         began = time.perf_counter()
-        *_, trace = follow(trainer, pairs, steps, progress=True)
+        *_, trace = follow(trainer, batches(features[None], labels[None], BATCH), steps, progress=True)
         mean, last = trace.accuracy.mean(), trace.accuracy[-steps // tasks :].mean()
         speed = steps / (time.perf_counter() - began)
         lines.append(f"| {words(kind)} | {100 * mean:.1f} | {100 * last:.1f} | {speed:.0f} |")

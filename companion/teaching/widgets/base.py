@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import anywidget
@@ -146,6 +147,22 @@ class Choice:
             "continuous": False,
             "logarithmic": False,
         }
+
+
+def require_choices(name: str, chosen: object, choices: object, interval: str, most: int) -> None:
+    """Raise unless `choices` is a tuple of 2 to `most` numbers in an interval, and `chosen`, an argument `name`, one of them."""
+    listed = isinstance(choices, tuple | list)
+    require(listed, f"{name}s", repr(choices), "a tuple of numbers", TypeError)
+    require(2 <= len(choices) <= most, f"{name}s", f"{len(choices)} numbers", f"2 to {most} numbers")
+    for choice in choices:
+        require_in(f"each of {name}s", choice, interval)
+    require(chosen in choices, name, chosen, f"one of {tuple(choices)}")
+
+
+def require_rising(name: str, choices: Sequence[Number]) -> None:
+    """Raise unless the numbers of an argument rise."""
+    rising = all(one < other for one, other in pairwise(choices))
+    require(rising, name, tuple(choices), "numbers that rise")
 
 
 def require_words(title: str, alt: str) -> None:

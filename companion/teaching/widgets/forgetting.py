@@ -1,7 +1,5 @@
 """The live widget of a Kalman filter with fixed forgetting, on a function of one variable that drifts."""
 
-from itertools import pairwise
-
 import torch
 import traitlets
 from jaxtyping import Float
@@ -9,7 +7,7 @@ from torch import Tensor
 
 from companion.foundations.validation import Number, require, require_count, require_floating, require_in
 from companion.methods.kalman import KalmanHead
-from companion.teaching.widgets.base import require_words
+from companion.teaching.widgets.base import require_choices, require_rising, require_words
 from companion.teaching.widgets.recursive import LiveFunction, function_traits
 
 MOST_STEPS, MOST_GRID, MOST_GAMMAS = 400, 201, 25  # beyond, a moving slider would wait for its numbers
@@ -77,15 +75,8 @@ def live_forgetting(
     function = function_traits(x, y, truth, interval, bumps, width)
     came = f"of shape {tuple(truth.shape)}"
     require(truth.shape[-1] <= MOST_GRID, "truth", came, f"one with a grid of 2 to {MOST_GRID}")
-    listed = isinstance(gammas, tuple | list)
-    require(listed, "gammas", repr(gammas), "a tuple of numbers", TypeError)
-    few = 2 <= len(gammas) <= MOST_GAMMAS
-    require(few, "gammas", f"{len(gammas)} numbers", f"2 to {MOST_GAMMAS}")
-    for choice in gammas:
-        require_in("each of gammas", choice, "[0, 1]")
-    rising = all(one < other for one, other in pairwise(gammas))
-    require(rising, "gammas", tuple(gammas), "numbers that rise")
-    require(gamma in gammas, "gamma", gamma, f"one of {tuple(gammas)}")
+    require_choices("gamma", gamma, gammas, "[0, 1]", MOST_GAMMAS)
+    require_rising("gammas", gammas)
     require_in("weight_variance", weight_variance, "(0, 1e4]")
     require_in("noise_variance", noise_variance, "[1e-4, inf)")
     steps = len(x)

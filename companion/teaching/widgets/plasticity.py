@@ -1,6 +1,6 @@
 """The live widget of small networks that learn one task after the other by several methods, trained in the browser."""
 
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -20,7 +20,15 @@ from companion.foundations.validation import (
 )
 from companion.methods.rivals.plasticity import L2Init, OnlineSGD
 from companion.methods.soft_reset import SoftReset
-from companion.teaching.widgets.base import MOST_BYTES, Widget, double_bytes, float_bytes, require_words
+from companion.teaching.widgets.base import (
+    MOST_BYTES,
+    Widget,
+    double_bytes,
+    float_bytes,
+    require_choices,
+    require_rising,
+    require_words,
+)
 
 Way: TypeAlias = Literal["soft reset", "L2-init", "hard reset", "SGD"]
 WAYS = ("soft reset", "L2-init", "hard reset", "SGD")
@@ -154,12 +162,8 @@ def live_plasticity(
         "lr": (lr, lrs, "(0, 10]"), "drift_lr": (drift_lr, drift_lrs, "[0, 10]"), "strength": (strength, strengths, "[0, 10]"),
     }  # fmt: skip
     for name, (chosen, among, interval) in choices.items():
-        require(isinstance(among, tuple | list), f"{name}s", repr(among), "a tuple of numbers", TypeError)
-        require(2 <= len(among) <= MOST_CHOICES, f"{name}s", f"{len(among)} numbers", f"2 to {MOST_CHOICES} numbers")
-        for choice in among:
-            require_in(f"each of {name}s", choice, interval)
-        require(all(one < other for one, other in pairwise(among)), f"{name}s", tuple(among), "numbers that rise")
-        require(chosen in among, name, chosen, f"one of {tuple(among)}")
+        require_choices(name, chosen, among, interval, MOST_CHOICES)
+        require_rising(f"{name}s", among)
     require_in("posterior_scale", posterior_scale, "[0.1, 1]")
     carried = {
         "points": double_bytes(tasks.points), "labels": bytes(tasks.labels.flatten().tolist()),
@@ -240,9 +244,14 @@ def plasticity_path(
     points = tasks.points.double()
     with torch.no_grad():
         *between, logits = model.activations(points)
-        silent = torch.cat([(each == 0).all(0) for each in between]).double().mean().item()
+        silent = silent_share(between)
         known = logits.argmax(-1) == tasks.labels[(steps - 1) // every]
     return PlasticityPath(torch.stack(accuracy), torch.stack(gammas), trainer.theta.clone(), known, silent)
+
+
+def silent_share(hidden: Sequence[Float[Tensor, "n _"]]) -> float:
+    """The share of hidden neurons that are 0 for every row; `hidden` has what each layer gives after its ReLU."""
+    return torch.cat([(each <= 0).all(0) for each in hidden]).double().mean().item()
 
 
 def _sizes(networks: StackedMLP) -> list[int]:

@@ -18,7 +18,7 @@ from companion.foundations.validation import (
     require_labels,
 )
 from companion.methods.kalman import KalmanHead, average_log_softmax
-from companion.teaching.widgets.base import Widget, double_bytes, require_words
+from companion.teaching.widgets.base import Widget, double_bytes, require_choices, require_words
 
 MOST_STREAMS, MOST_ROWS, MOST_SIDE, MOST_DRAWS, MOST_CHOICES = 4, 1000, 8, 32, 12  # beyond, a control would be slow
 MOST_CLASSES = 4  # that have a colour
@@ -115,10 +115,7 @@ def live_stream(
     require_in("alpha_rate", alpha_rate, "[0, inf)")
     choices = {"gamma_rate": (gamma_rate, gamma_rates, "(0, inf)"), "gamma": (gamma, gammas, "(0, 1]")}
     for name, (start, among, interval) in choices.items():
-        require(2 <= len(among) <= MOST_CHOICES, f"{name}s", f"{len(among)} numbers", f"2 to {MOST_CHOICES} numbers")
-        for choice in among:
-            require_in(f"each of {name}s", choice, interval)
-        require(start in among, name, start, f"one of {tuple(among)}")
+        require_choices(name, start, among, interval, MOST_CHOICES)
     require(isinstance(learned, bool), "learned", repr(learned), "True or False", TypeError)
     return LiveStream(
         kind="stream", title=title, alt=alt, note=note, rows=lengths[0], noise=double_bytes(noise), classes=noise.shape[1],

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from companion.methods.soft_reset import SoftReset, StackedMLP, cross_entropy, learning_rate_rise
+from companion.methods.soft_reset import SoftReset, StackedMLP, cross_entropy
 from companion.teaching.checks.answers import (
     DOUBLE,
     NotYet,
@@ -52,10 +52,7 @@ class SteppedReset(SoftReset):
 
     def descend(self, batch: Batch) -> None:
         """A gradient step on a batch, with the learning rate that goes with gamma."""
-        rate = self.lr * learning_rate_rise(self._gamma, self.posterior_scale)
-        steps = zip(self._pieces(self.theta), self._each(rate), self._pieces(self.gradient(cross_entropy, batch)))
-        for theta, each, slope in steps:
-            theta.addcmul_(each, slope, value=-1)
+        self._descend(cross_entropy, batch)
 
 
 # Streams and loops

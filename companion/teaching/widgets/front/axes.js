@@ -89,13 +89,13 @@ function setColumns(card, lists) {
 
 /**
  * Buttons that go through `steps` in `span` milliseconds, however slowly pictures come. `show(step, isRunning)` draws one;
- * the player's `rest(step)` stops, at another step if one is given.
+ * the player's `rest(step)` stops, at another step if one is given. `once` is on the button of a single step.
  */
-function addPlayer(card, { steps, span, first, show }) {
+function addPlayer(card, { steps, span, first, show, once = "One step" }) {
   const player = { step: first, rest, stop: () => cancelAnimationFrame(clock) };
   let clock = null;
   const play = addButton(card, "Play", () => (clock === null ? run() : rest()));
-  addButton(card, "One step", () => rest(player.step === steps ? 1 : player.step + 1));
+  addButton(card, once, () => rest(player.step === steps ? 1 : player.step + 1));
 
   function go(step, isRunning) {
     player.step = step;

@@ -189,8 +189,7 @@ function renderDrift({ model, el }) {
     state.gamma = place / places;
     show(player.step);
   }
-  const player = addPlayer(card, { steps: drifts, span: drifts * DRIFT_PACE, first: 0, show });
-  card.controls.querySelectorAll("button")[1].textContent = "Drift once";
+  const player = addPlayer(card, { steps: drifts, span: drifts * DRIFT_PACE, first: 0, show, once: "Drift once" });
   addButton(card, "Reset", () => player.rest(0));
   slideAlong(sweep.canvas, { left: 40 }, [0, places], places, (place) => {
     chooser.set(place);
