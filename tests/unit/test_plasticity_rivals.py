@@ -324,7 +324,7 @@ def test_what_a_batch_does_not_wake_is_judged_after_the_gradient_step():
 def test_each_run_of_a_stack_has_its_own_silent_neurons_and_threshold():
     model = network(3, width=9, depth=1)
     silence(model, 0, 4, run=1)
-    x = normal(3, 200, 3, seed=5)
+    x = normal(3, 200, 3, seed=5) * torch.tensor([100.0, 1, 1], **DOUBLE)[:, None, None]  # each has its own mean
     mean = model.activations(x)[0].detach().mean(-2)
     thresholds = torch.tensor([0.0, 0.0, 0.6], **DOUBLE)
     wanted = mean <= thresholds[:, None] * mean.mean(-1, keepdim=True)

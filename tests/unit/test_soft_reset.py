@@ -782,6 +782,9 @@ def test_a_state_holds_the_law_of_the_start_and_the_widths_as_copies():
     trainer.step(cross_entropy, batch_of(seed=1))
     assert all(torch.equal(state[name], each) for name, each in kept.items() if name != "kind")
     assert not torch.equal(trainer.std, state["std"])
+    trainer.load_state_dict(trainer.state_dict() | {"init_mean": torch.zeros_like(trainer.theta)})
+    assert not trainer.init_mean.any()
+    assert torch.equal(state["init_mean"], kept["init_mean"])  # another state in the trainer leaves this one alone
 
 
 # --- what must not go wrong silently ------------------------------------------------------------------------------

@@ -270,6 +270,17 @@ def test_digits_for_random_labels_are_chosen_from_all(seed):
     assert len(table_of(*of_tasks(random_label_digits(1, size=1797, epochs=1), 1)[0])) == 1797
 
 
+def test_a_seed_chooses_its_own_digits_for_random_labels():
+    chosen = [
+        {
+            image.numpy().tobytes()
+            for image in random_label_digits(1, size=100, epochs=1, generator=seeded(seed)).features
+        }
+        for seed in (0, 1)
+    ]
+    assert len(chosen[0] & chosen[1]) < 30  # by chance about six
+
+
 def permutation_of(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The one permutation under which all rows are stored digits with these labels: pixel i shows what was at its i-th place."""
     images, names = stored_digits()
