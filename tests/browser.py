@@ -18,9 +18,12 @@ OPTIONS = [
 ]
 
 # A hash of what a widget shows: its frame or its canvases, pixel by pixel; "blank" if one of them shows nothing.
+# An image that is given its next frame while it decodes rejects; it is asked again, and a broken one rejects each time.
 PICTURE = """async (widget) => {
+  const decode = (image, tries = 5) =>
+    image.decode().catch((error) => { if (tries === 1) throw error; return decode(image, tries - 1); });
   const shown = [...widget.querySelectorAll("img.lim-frame, canvas.lim-canvas")];
-  await Promise.all(shown.map((node) => node.decode?.()));
+  await Promise.all(shown.filter((node) => node.decode).map((node) => decode(node)));
   let sum = 2166136261;
   for (const node of shown) {
     const copy = document.createElement("canvas");
