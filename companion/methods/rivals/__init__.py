@@ -15,4 +15,7 @@ ridge regression that forgets, the extended Kalman filter, and a reset by a drif
 
 A network that stays able to learn (lesson 07): `plasticity` pulls weights towards their start, shrinks and perturbs them, holds
 their singular values near 1, draws silent neurons anew, or everything when told.
+
+A reader that remembers (lesson 08): `reading` has the first rule of dynamic evaluation, with a decay by the gradients' usual
+size, and a cache of hidden states that vote.
 """
