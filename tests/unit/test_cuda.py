@@ -1,6 +1,7 @@
 """The same numbers on a GPU as on the CPU: draws are made on the CPU and moved, so that only the arithmetic differs."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
 from companion.foundations.distances import energy_distance, mmd2, rational_quadratic, rbf
 from companion.foundations.fourier import FourierOperator1d, FourierOperator2d
+from companion.foundations.language import Transformer, WindowMLP
 from companion.foundations.linear import SINGULAR, RecursiveLeastSquares, require_solved, ridge, ridge_ex
 from companion.foundations.networks import MLP, TimeMLP, UNet
 from companion.foundations.stacks import StackedMLP, cross_entropy
@@ -23,6 +25,7 @@ from companion.methods.distributional import (
     sample_distributional,
     train_distributional,
 )
+from companion.methods.dynamic_evaluation import add_adapters, evaluate_stream
 from companion.methods.guidance import (
     GuidanceWeights,
     draw_times,
@@ -68,6 +71,7 @@ from companion.methods.rivals.plasticity import (
     ShrinkAndPerturb,
     SpectralRegularisation,
 )
+from companion.methods.rivals.reading import KrauseRule, gradient_squares, hidden_states, neural_cache
 from companion.methods.soft_reset import BayesianSoftReset, SoftReset, drift
 from companion.methods.speculative import (
     acceptance_probability,
@@ -989,3 +993,61 @@ def test_regression_data_are_drawn_on_the_device_of_their_generator(law):
     inputs = parts[-2]
     assert_same(exact(inputs), exact(inputs.cpu()))
     torch.testing.assert_close((parts[-1] - exact(inputs)).mean().cpu(), torch.tensor(0.0), rtol=0, atol=0.08)
+
+
+READERS = {
+    "transformer": lambda: Transformer(11, 16, 2, 2, seeded()),
+    "window": lambda: WindowMLP(11, 4, 6, 12, seeded()),
+}
+LEARNERS = {
+    "static": {},
+    "SGD": {"optimizer": partial(torch.optim.SGD, lr=0.1)},
+    "Adam, decay and resets": {
+        "optimizer": partial(torch.optim.Adam, lr=0.01), "decay": 0.01, "reset_every": 3, "reset_at": (20,)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())
+@pytest.mark.parametrize("options", LEARNERS.values(), ids=LEARNERS.keys())
+def test_reading_a_stream(make, options):
+    """Losses, operations, and a reading that stops on one device and goes on there."""
+    tokens = torch.randint(11, (60,), generator=seeded(1))
+    readings = [evaluate_stream(make().double().to(device), tokens, 5, 4, **options) for device in ("cpu", GPU)]
+    assert_same(readings[1].log_loss, readings[0].log_loss)
+    assert readings[1].flops == readings[0].flops
+    part = evaluate_stream(make().double().to(GPU), tokens.to(GPU), 5, 4, **options)
+    next(iter(part))
+    resumed = evaluate_stream(make().double().to(GPU), tokens, 5, 4, **options, resume=part.state_dict())
+    assert_same(resumed.log_loss, readings[0].log_loss)
+
+
+def test_adapters_are_drawn_on_the_device_of_their_generator():
+    model = Transformer(11, 16, 2, 2, seeded()).to(GPU)
+    for generator in (seeded(3, GPU), seeded(3), None):
+        adapters = add_adapters(copy.deepcopy(model), 3, generator=generator)
+        assert all(each.device.type == GPU for each in adapters)
+    tokens = torch.randint(11, (60,), generator=seeded(1))
+    learning = partial(torch.optim.Adam, lr=0.01)
+    losses = [
+        evaluate_stream(copy.deepcopy(model).to(device), tokens, 5, 4, learning, "lora", generator=seeded(3)).log_loss
+        for device in ("cpu", GPU)
+    ]
+    torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=0, atol=1e-3)
+
+
+def test_rivals_of_reading():
+    hidden = torch.randn(30, 6, generator=seeded(), dtype=torch.float64)
+    losses, targets = torch.rand(30, generator=seeded(1), dtype=torch.float64), torch.arange(30) % 4
+    cached = [
+        neural_cache(losses.to(device), hidden.to(device), targets.to(device), 3.0, 0.3, 9) for device in ("cpu", GPU)
+    ]
+    assert_same(cached[1], cached[0])
+    tokens, found = torch.randint(11, (60,), generator=seeded(1)), []
+    for device in ("cpu", GPU):
+        model = Transformer(11, 16, 2, 2, seeded()).double().to(device)
+        squares = list(gradient_squares(model, tokens, 8, 5, seeded(2)).values())
+        rule = partial(KrauseRule, squares=squares, lr=1e-3, decay=0.01)
+        found.append(hidden_states(evaluate_stream(model, tokens, 5, 4, rule), "norm"))
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        assert_same(on_gpu, on_cpu)
