@@ -110,8 +110,9 @@ check("01.1", 0.5)
 # | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | 35 |
 # | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | 35 |
 # | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | 35 |
+# | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | 35 |
 #
-# Three more are on their way: one on data that move (dynamic evaluation); two on tasks that move (compute-optimal transfer, the NEVIS stream).
+# Two more are on their way, on tasks that move: compute-optimal transfer, the NEVIS stream.
 #
 # ## When something goes wrong
 #

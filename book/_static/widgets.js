@@ -39,6 +39,9 @@
     if (kind === "drift") return inner < 511 ? (inner < 300 ? 690 : 640) + 1.56 * inner : 252 + 0.515 * inner;
     if (kind === "evidence") return inner < 511 ? (inner < 300 ? 745 : 705) + 1.77 * inner : (inner < 720 ? 358 : 302) + 0.5 * inner;
     if (kind === "plasticity") return inner < 511 ? 935 + 1.06 * inner : 675;
+    if (kind === "attention") return inner < 511 ? 1000 + 0.8 * inner : Math.max(705, 490 + 0.32 * inner);
+    if (kind === "reader") return inner < 351 ? (inner < 290 ? 950 : 870) + 0.667 * inner : (inner < 431 ? 855 : inner < 540 ? 670 : 590) + 0.333 * inner;
+    if (kind === "reading") return inner < 511 ? (inner < 340 ? 1075 : 960) : inner < 720 ? 900 : 805;
     if (kind === "witness") return inner < 560 ? 690 + Math.min(inner, 380) : 250 + Math.min(480, inner - 214);
     return 150 + Math.min(inner, 420);
   }

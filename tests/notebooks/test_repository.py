@@ -28,7 +28,7 @@ MACHINE = [
 ]
 UNFINISHED = [r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bTEMP" + r"ORARY\b", r"NOTE_FROM_" + "LEAD"]
 FORBIDDEN = [*map(re.escape, HOSTS), *MACHINE, *UNFINISHED]
-BINARY = {".npz", ".safetensors", ".png", ".webp", ".gz", ".woff2"}
+BINARY = {".npz", ".xz", ".safetensors", ".png", ".webp", ".gz", ".woff2"}
 
 
 def test_no_file_names_a_registry_a_machine_or_unfinished_work(tracked):

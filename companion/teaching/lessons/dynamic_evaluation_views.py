@@ -139,7 +139,7 @@ def rates_figure() -> figures.Picture:
         relative = [bits / static for bits in stored["crossed"][style]]
         axes.plot(stored["crossed"]["rates"], relative, "o-", color=colour, markersize=4, label=WORDS[style])
     axes.axhline(1, color=figures.EXACT, linestyle=":", linewidth=1.4, zorder=0)
-    axes.set(xscale="log", xlabel="learning rate of Adam", ylabel="bits, static = 1", ylim=(0.3, 1.4))
+    axes.set(xscale="log", xlabel="learning rate of Adam", ylabel="bits, static = 1", ylim=(0.45, 1.45))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     alt = "Plays: the loss is a little below that of the static reader for small rates, and rises above it at a thousandth. Documentation and code: it falls far below, with its minimum at rates several times as large."
     return figures.describe(figure, alt)

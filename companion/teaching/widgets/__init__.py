@@ -13,11 +13,15 @@
 - `live_drift`, `live_evidence`: the drift of soft reset in the plane of two weights, and how probable a batch is after
   it, in the browser.
 - `live_plasticity`: networks that learn task after task by several methods, trained in the browser.
+- `live_attention`: a layer of linear attention and a step of gradient descent, on points that can be moved, in the browser.
+- `live_reader`: a small language model that reads the text that you give it, and learns it or not, in the browser.
+- `live_reading`: a text coloured by how well it was predicted, by a model that learns and by one that does not.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
 """
 
+from companion.teaching.widgets.attention import LiveAttention, live_attention
 from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
 from companion.teaching.widgets.drift import LiveDrift, live_drift
@@ -27,6 +31,8 @@ from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.plasticity import LivePlasticity, live_plasticity
+from companion.teaching.widgets.reader import LiveReader, live_reader
+from companion.teaching.widgets.reading import LiveReading, live_reading
 from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
 from companion.teaching.widgets.stream import LiveStream, live_stream
@@ -36,6 +42,7 @@ from companion.teaching.widgets.witness import LiveWitness, live_witness
 __all__ = [
     "Choice",
     "Explore",
+    "LiveAttention",
     "LiveCoupling",
     "LiveDrift",
     "LiveEvidence",
@@ -43,6 +50,8 @@ __all__ = [
     "LiveGuidance",
     "LivePlasticity",
     "LivePosterior",
+    "LiveReader",
+    "LiveReading",
     "LiveRecursive",
     "LiveSampler",
     "LiveSpeculation",
@@ -52,6 +61,7 @@ __all__ = [
     "Particles",
     "Slider",
     "explore",
+    "live_attention",
     "live_coupling",
     "live_drift",
     "live_evidence",
@@ -59,6 +69,8 @@ __all__ = [
     "live_guidance",
     "live_plasticity",
     "live_posterior",
+    "live_reader",
+    "live_reading",
     "live_recursive",
     "live_sampler",
     "live_speculation",

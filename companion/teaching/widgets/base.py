@@ -16,11 +16,19 @@ from companion.foundations.validation import Number, require, require_count, req
 
 FRONT = Path(__file__).parent / "front"
 MOST_BYTES = 700_000  # of one widget: a page carries several
-STYLES = ("style.css", "guidance.css", "witness.css", "last_layer.css", "kalman.css", "soft_reset.css")
+STYLES = (
+    "style.css",
+    "guidance.css",
+    "witness.css",
+    "last_layer.css",
+    "kalman.css",
+    "soft_reset.css",
+    "dynamic_evaluation.css",
+)
 SCRIPTS = (
     "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "witness.js",
     "axes.js", "valley.js", "recursive.js", "kalman.js", "forgetting.js", "stream.js",
-    "drift.js", "evidence.js", "plasticity.js", "render.js",
+    "drift.js", "evidence.js", "plasticity.js", "attention.js", "reader.js", "reading.js", "render.js",
 )  # fmt: skip
 
 

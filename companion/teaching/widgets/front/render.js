@@ -4,6 +4,7 @@ const RENDERERS = {
   witness: renderWitness, valley: renderValley, recursive: renderRecursive,
   forgetting: renderForgetting, stream: renderStream,
   drift: renderDrift, evidence: renderEvidence, plasticity: renderPlasticity,
+  attention: renderAttention, reader: renderReader, reading: renderReading,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
