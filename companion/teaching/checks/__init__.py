@@ -12,7 +12,16 @@ into something to test, and a list of named properties, tried in order over rand
 """
 
 from companion.foundations.validation import require
-from companion.teaching.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08  # noqa: F401  (reading a lesson's module registers its exercises)
+from companion.teaching.checks import (  # noqa: F401  (reading a lesson's module registers its exercises)
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_07,
+    lesson_08,
+)
 from companion.teaching.checks.framework import REGISTRY, Exercise, Property, Verdict, judge
 
 __all__ = ["Exercise", "Property", "Verdict", "check", "exercises"]
