@@ -154,6 +154,8 @@ def evaluate_stream(
 class StreamResult:
     """A text being evaluated. Iterate it to see it move; reading a result finishes it first.
 
+    Until then nothing has been read, and `model` has learned nothing.
+
     Attributes:
         model: as it is now. The one that was given if nothing is learned or it is adapted in place, else a copy.
     """
