@@ -175,18 +175,6 @@ def _(compute: Compute, generator: torch.Generator) -> None:
         expect_close(compute.forward(*case), float(forward_of(*case)), 1e-9, words)
 
 
-@compute.requires(
-    "as measured",
-    "A counter that watches every product of matrices must come to the same number, of a model of that size.",
-)
-def _(compute: Compute, generator: torch.Generator) -> None:
-    for _ in range(2):
-        width, depth, symbols, length = _sizes(generator)
-        model, tokens = Transformer(symbols, width, depth, 2), torch.zeros(length + 1, dtype=torch.long)
-        expected = measured_flops(model, tokens, length, 1)
-        expect_close(compute.forward(width, depth, symbols, length), float(expected), 1e-9, "the forward pass")
-
-
 # For each new token
 
 
