@@ -12,7 +12,7 @@ from companion.foundations.language import Transformer
 from companion.methods.dynamic_evaluation import evaluate_stream
 from tests.benchmarks.measure import Result, Row, compare_times
 
-SYMBOLS, CONTEXT, STRIDE, BLOCKS = 97, 64, 16, 20
+SYMBOLS, CONTEXT, STRIDE, BLOCKS = 97, 64, 16, 100
 make_adam = functools.partial(torch.optim.Adam, lr=1e-4, fused=True)
 
 
