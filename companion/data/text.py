@@ -63,7 +63,8 @@ def passages(style: Style, numbers: Sequence[int] = range(PASSAGES)) -> list[str
 
     Args:
         style: "plays": seven other plays by Shakespeare, in modern spelling. "folio": the same seven plays as the First
-            Folio of 1623 spells them. "bible": seven books of the King James Bible. "docs": Python's documentation.
+            Folio of 1623 spells them. "bible": seven books of the King James Bible. "docs": Python's documentation, which
+            repeats itself: passages 2 and 3 share two fifths of their text, 0 and 4 three tenths.
             "code": seven modules of Python's standard library.
         numbers: which of the seven.
 

@@ -133,6 +133,7 @@ def evaluate_stream(
     _require_parameters(parameters)
     if reset_every is not None:
         require_count("reset_every", reset_every, 1)
+    require(hasattr(reset_at, "__len__"), "reset_at", repr(reset_at), "a sequence of tokens' numbers", TypeError)
     for place in reset_at:
         require_count("each of reset_at", place, 0)
     require_in("decay", decay, "[0, 1]")

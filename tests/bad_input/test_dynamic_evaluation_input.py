@@ -135,6 +135,7 @@ CASES = {
     "reset_every 0": (lambda: call(reset_every=0), ValueError, "reset_every", "0", "at least 1"),
     "reset_every half": (lambda: call(reset_every=0.5), TypeError, "reset_every", "0.5", "a whole number"),
     "reset_at -1": (lambda: call(reset_at=[3, -1]), ValueError, "each of reset_at", "-1", "at least 0"),
+    "reset_at one number": (lambda: call(reset_at=5), TypeError, "reset_at", "5", "a sequence"),
     "reset_at half": (lambda: call(reset_at=[2.5]), TypeError, "each of reset_at", "2.5", "a whole number"),
     "decay -0.1": (lambda: call(decay=-0.1), ValueError, "decay", "-0.1", "a number in [0, 1]"),
     "decay 1.5": (lambda: call(decay=1.5), ValueError, "decay", "1.5", "a number in [0, 1]"),
