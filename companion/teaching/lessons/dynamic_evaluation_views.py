@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from IPython.display import Markdown
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from companion.data.text import Style, encode, passages
 from companion.foundations.validation import Number
@@ -249,8 +249,3 @@ def large_run(session: Session, style: Style = "code", length: int = 16_000) -> 
         found = bits.item()
         lines.append(f"| {name} | {found:.2f} | {len(tokens) / (time.perf_counter() - began):.0f} |")
     return "\n".join(lines)
-
-
-def named_parameters(model: nn.Module) -> int:
-    """How many weights a model has."""
-    return sum(each.numel() for each in model.parameters())
