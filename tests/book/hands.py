@@ -75,6 +75,11 @@ def goes_on(widget, step, last, where="figcaption span"):
     assert seen[-1] == last
 
 
+def at_rest(widget):
+    """Wait until nothing runs in the widget."""
+    widget.page.wait_for_function("() => document.querySelector('.lim-widget').dataset.state !== 'running'")
+
+
 def redrawn(widget):
     """Wait until the pictures have followed."""
     widget.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -104,9 +109,11 @@ def assert_moves_on_a_phone(widget):
     resize(widget, {"width": 390, "height": 800})
     assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
     for control in [*widget.get_by_role("slider").all(), *widget.get_by_role("combobox").all()]:
+        at_rest(widget)
         before = widget.evaluate(PICTURE)
         assert before != "blank"
         move_by_keyboard(control)
+        at_rest(widget)
         assert widget.evaluate(PICTURE) != before, control.evaluate("(input) => input.labels[0].textContent")
     assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hands import (
     assert_moves_on_a_phone,
+    at_rest,
     choose,
     numbers,
     press,
@@ -83,7 +84,7 @@ def reader(model=MODEL, texts=TEXTS, **words):
 
 def read(widget):
     """Once it has come to rest."""
-    widget.page.wait_for_function("() => document.querySelector('.lim-widget').dataset.state !== 'running'")
+    at_rest(widget)
     return widget
 
 
