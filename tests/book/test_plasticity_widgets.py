@@ -5,7 +5,19 @@ from functools import cache
 
 import pytest
 import torch
-from hands import assert_moves_on_a_phone, goes_on, press, put, redraw_times, redrawn, resize, set_theme, slider, state
+from hands import (
+    assert_moves_on_a_phone,
+    at_rest,
+    goes_on,
+    press,
+    put,
+    redraw_times,
+    redrawn,
+    resize,
+    set_theme,
+    slider,
+    state,
+)
 
 from companion.foundations.stacks import StackedMLP
 from companion.teaching.widgets import live_plasticity
@@ -69,7 +81,7 @@ def path(way, steps=STEPS, lr=0.3, drift_lr=0.005, strength=0.01):
 
 
 def learned(widget):
-    widget.page.wait_for_function("() => document.querySelector('.lim-widget').dataset.state !== 'running'")
+    at_rest(widget)
     return widget
 
 
