@@ -11,13 +11,10 @@ def picture(widget) -> str:
     """A hash of what the widget shows, once it has come to rest."""
     page = widget.page
     before = None
-    for _ in range(60):
+    for _ in range(100):
+        is_running = widget.get_attribute("data-state") == "running"  # asked first: the last picture follows a run
         now = widget.evaluate(PICTURE)
-        if (
-            now == before
-            and now not in ("blank", "0 pictures, 2166136261")
-            and widget.get_attribute("data-state") != "running"
-        ):
+        if now == before and now not in ("blank", "0 pictures, 2166136261") and not is_running:
             return now
         before = now
         page.wait_for_timeout(60)
