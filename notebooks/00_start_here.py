@@ -111,8 +111,9 @@ check("01.1", 0.5)
 # | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | 35 |
 # | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | 35 |
 # | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | 35 |
+# | **When tasks move** | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | 35 |
 #
-# Two more are on their way, on tasks that move: compute-optimal transfer, the NEVIS stream.
+# One more is on its way: the NEVIS stream of tasks.
 #
 # ## When something goes wrong
 #

@@ -42,6 +42,9 @@
     if (kind === "attention") return inner < 511 ? 1000 + 0.8 * inner : Math.max(705, 490 + 0.32 * inner);
     if (kind === "reader") return inner < 351 ? (inner < 290 ? 950 : 870) + 0.667 * inner : (inner < 431 ? 855 : inner < 540 ? 670 : 590) + 0.333 * inner;
     if (kind === "reading") return inner < 511 ? (inner < 340 ? 1075 : 960) : inner < 720 ? 900 : 805;
+    if (kind === "curves") return inner < 300 ? 1790 : inner < 370 ? 1690 : inner < 480 ? 1560 : inner < 540 ? 1350 : inner < 720 ? 1215 : 2180 - 1.67 * inner;
+    if (kind === "filters") return inner < 540 ? (inner < 450 ? 1412 + 1.04 * inner : 1400 + 0.91 * inner) : inner < 740 ? 680 + 0.57 * inner : 780;
+    if (kind === "pruned") return inner < 511 ? 1110 + 0.5 * inner : inner < 720 ? 815 + 0.185 * inner : 520 + 0.255 * inner;
     if (kind === "witness") return inner < 560 ? 690 + Math.min(inner, 380) : 250 + Math.min(480, inner - 214);
     return 150 + Math.min(inner, 420);
   }

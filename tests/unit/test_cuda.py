@@ -2,9 +2,11 @@
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from prunable_nets import NETS, net, some_pictures
 
 from companion.data.labelled import four_classes, long_tailed
 from companion.data.regression import Confounded, SineWaves
@@ -62,6 +64,7 @@ from companion.methods.mmd_flow import (
     witness_loss,
     witness_slope,
 )
+from companion.methods.pruning import accuracy_compute_curve, count_flops, prune_filters, reestimate_batch_norm
 from companion.methods.rivals.picard import sample_picard
 from companion.methods.rivals.plasticity import (
     DormantReset,
@@ -72,6 +75,7 @@ from companion.methods.rivals.plasticity import (
     SpectralRegularisation,
 )
 from companion.methods.rivals.reading import KrauseRule, gradient_squares, hidden_states, neural_cache
+from companion.methods.rivals.transfer import distillation_loss, fit_probe, prune_channels, shrinking_loss
 from companion.methods.soft_reset import BayesianSoftReset, SoftReset, drift
 from companion.methods.speculative import (
     acceptance_probability,
@@ -1051,3 +1055,74 @@ def test_rivals_of_reading():
         found.append(hidden_states(evaluate_stream(model, tokens, 5, 4, rule), "norm"))
     for on_cpu, on_gpu in zip(*found, strict=True):
         assert_same(on_gpu, on_cpu)
+
+
+def both_nets(name: str, seed: int = 0) -> list[torch.nn.Module]:
+    """One on the CPU and its copy on the GPU."""
+    return [net(name, seed).to(device) for device in ("cpu", GPU)]
+
+
+@pytest.mark.parametrize("criterion", ["l2", "l1", "random"])
+@pytest.mark.parametrize("name", NETS)
+def test_pruned_networks(name, criterion):
+    """Kept filters, outputs, statistics and operations; random filters by a generator on the CPU."""
+    images, found = some_pictures(), []
+    for model in both_nets(name):
+        there = images.to(next(model.parameters()).device)
+        small = prune_filters(model, 0.5, criterion, there, seeded(3))
+        assert all(each.device == there.device for each in small.state_dict().values())
+        before = small(there).detach()
+        reestimate_batch_norm(small, there, 3)
+        operations = [count_flops(small, there, training) for training in (False, True)]
+        found.append(([before, small(there).detach(), *small.state_dict().values()], operations))
+    (on_cpu, counted), (on_gpu, counted_there) = found
+    assert counted_there == counted
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        assert_same(one, other)
+
+
+def test_random_filters_come_from_a_generator_there():
+    _, model = both_nets("ours")
+    images = some_pictures().to(GPU)
+    found = [prune_filters(model, 0.5, "random", images, seeded(seed, GPU))(images) for seed in (0, 0)]
+    assert torch.equal(*found)
+    assert prune_filters(model, 0.5, "random")(images).isfinite().all()
+
+
+@pytest.mark.parametrize("at", ["cpu", GPU], ids=["drawn on the CPU", "drawn there"])
+def test_curves_of_accuracy(at):
+    """Points, and a curve that stops on the GPU and goes on there."""
+    labels, curves = torch.arange(12) % 3, []
+    for model in both_nets("ours"):
+        device = next(model.parameters()).device
+        parts = [(some_pictures(12, seed=seed).to(device), labels.to(device)) for seed in (1, 2)]
+        task = SimpleNamespace(name="few", train=parts[0], test=parts[1], num_classes=3)
+        step = count_flops(model, parts[0][0], training=True)
+        curves.append(partial(accuracy_compute_curve, model, [task, task], [step, 3.0 * step, 6.0 * step], batch=6))
+    points = curves[1](generator=seeded(4, at))
+    first = next(points)
+    state = first.state_dict()
+    rest, resumed = list(points), list(curves[1](generator=seeded(5, at), resume=state))
+    for one, other in zip(rest, resumed, strict=True):
+        assert (one.steps, one.spent) == (other.steps, other.spent)
+        torch.testing.assert_close(one.loss, other.loss, rtol=1e-6, atol=1e-6)
+    if at == "cpu":
+        for one, other in zip([first, *rest], curves[0](generator=seeded(4)), strict=True):
+            assert (one.steps, one.spent, one.place) == (other.steps, other.spent, other.place)
+            torch.testing.assert_close(one.loss, other.loss, rtol=1e-4, atol=1e-5)
+
+
+def test_rivals_of_pruning():
+    images, labels, found = some_pictures(12), torch.arange(12) % 3, []
+    for model, teacher in zip(both_nets("ours"), both_nets("ours", 1), strict=True):
+        there = images.to(next(model.parameters()).device)
+        penalty = shrinking_loss(model, 0.5, example=there)(model)
+        loss = distillation_loss(model, teacher, there)
+        slopes = torch.autograd.grad(penalty + loss, list(model.parameters()))
+        narrow = prune_channels(model, 0.5)(there)
+        probe, spent = fit_probe(model, there, labels.to(there.device), 3, 0.1, iterations=3)
+        found.append(([penalty, loss, *slopes, narrow, probe(there).softmax(1)], spent))
+    (on_cpu, counted), (on_gpu, counted_there) = found
+    assert counted_there == counted
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        assert_same(one.detach(), other.detach())

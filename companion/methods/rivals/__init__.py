@@ -18,4 +18,7 @@ their singular values near 1, draws silent neurons anew, or everything when told
 
 A reader that remembers (lesson 08): `reading` has the first rule of dynamic evaluation, with a decay by the gradients' usual
 size, and a cache of hidden states that vote.
+
+A pretrained network for little compute (lesson 09): `transfer` cuts channels of the residual stream, fits a head on a frozen
+network, presses filters before they are cut, and distils.
 """

@@ -16,6 +16,9 @@
 - `live_attention`: a layer of linear attention and a step of gradient descent, on points that can be moved, in the browser.
 - `live_reader`: a small language model that reads the text that you give it, and learns it or not, in the browser.
 - `live_reading`: a text coloured by how well it was predicted, by a model that learns and by one that does not.
+- `live_curves`: accuracy against compute for several ways to move a network to a task, and who wins at a budget.
+- `live_filters`: the filters of a network, kept and dropped, and what is left of its operations.
+- `live_pruned`: a network of pictures, pruned and asked in the browser, about a picture that the reader draws.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -24,13 +27,16 @@ page of the book through a host of a few lines.
 from companion.teaching.widgets.attention import LiveAttention, live_attention
 from companion.teaching.widgets.base import Choice, Slider
 from companion.teaching.widgets.clouds import Particles, particles
+from companion.teaching.widgets.curves import LiveCurves, live_curves
 from companion.teaching.widgets.drift import LiveDrift, live_drift
 from companion.teaching.widgets.evidence import LiveEvidence, live_evidence
+from companion.teaching.widgets.filters import LiveFilters, live_filters
 from companion.teaching.widgets.forgetting import LiveForgetting, live_forgetting
 from companion.teaching.widgets.frames import Explore, explore
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.plasticity import LivePlasticity, live_plasticity
+from companion.teaching.widgets.pruned import LivePruned, live_pruned
 from companion.teaching.widgets.reader import LiveReader, live_reader
 from companion.teaching.widgets.reading import LiveReading, live_reading
 from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
@@ -44,12 +50,15 @@ __all__ = [
     "Explore",
     "LiveAttention",
     "LiveCoupling",
+    "LiveCurves",
     "LiveDrift",
     "LiveEvidence",
+    "LiveFilters",
     "LiveForgetting",
     "LiveGuidance",
     "LivePlasticity",
     "LivePosterior",
+    "LivePruned",
     "LiveReader",
     "LiveReading",
     "LiveRecursive",
@@ -63,12 +72,15 @@ __all__ = [
     "explore",
     "live_attention",
     "live_coupling",
+    "live_curves",
     "live_drift",
     "live_evidence",
+    "live_filters",
     "live_forgetting",
     "live_guidance",
     "live_plasticity",
     "live_posterior",
+    "live_pruned",
     "live_reader",
     "live_reading",
     "live_recursive",

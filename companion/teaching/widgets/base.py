@@ -24,11 +24,13 @@ STYLES = (
     "kalman.css",
     "soft_reset.css",
     "dynamic_evaluation.css",
+    "pruning.css",
 )
 SCRIPTS = (
     "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "witness.js",
     "axes.js", "valley.js", "recursive.js", "kalman.js", "forgetting.js", "stream.js",
-    "drift.js", "evidence.js", "plasticity.js", "attention.js", "reader.js", "reading.js", "render.js",
+    "drift.js", "evidence.js", "plasticity.js", "attention.js", "reader.js", "reading.js",
+    "curves.js", "filters.js", "pruned.js", "render.js",
 )  # fmt: skip
 
 

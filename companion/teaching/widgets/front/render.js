@@ -5,6 +5,7 @@ const RENDERERS = {
   forgetting: renderForgetting, stream: renderStream,
   drift: renderDrift, evidence: renderEvidence, plasticity: renderPlasticity,
   attention: renderAttention, reader: renderReader, reading: renderReading,
+  curves: renderCurves, filters: renderFilters, pruned: renderPruned,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
