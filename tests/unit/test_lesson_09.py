@@ -119,6 +119,7 @@ def test_going_on_with_pretraining_is_counted_and_changes_the_network(kind, whol
     asked = count_flops(whole, EXAMPLE) if kind.startswith("distilled") else 0
     assert lesson.upstream_flops(kind, model) == 2 * lesson.UPSTREAM_BATCH * (own + asked)
     assert lesson.upstream_flops("dense", whole) == 0
+    assert lesson.upstream_flops("small", plain) == 2 * 64 * count_flops(plain, EXAMPLE, training=True)
 
 
 def test_a_fitted_head_is_better_than_chance_and_tuning_goes_on_from_it(task):

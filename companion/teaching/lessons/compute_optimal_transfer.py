@@ -179,8 +179,11 @@ def trained_further(model: nn.Module, how: str, ratio: float, session: Session, 
 
 
 def upstream_flops(kind: str, model: nn.Module) -> int:
-    """Operations that a kind spends on the pictures of pretraining before the first task; `model` is what it starts from."""
+    """Operations that a kind spends on the pictures of pretraining before the first task, but for the
+    whole network's own; `model` is what it starts from."""
     how = KINDS[kind].cut
+    if KINDS[kind].network == "small":
+        return SMALL_STEPS * RECIPES["strong"]["batch"] * count_flops(model, EXAMPLE, training=True)
     if how not in UPSTREAM:
         return 0
     whole = fresh("strong", 0)
