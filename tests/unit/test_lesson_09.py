@@ -169,7 +169,7 @@ def test_each_budget_is_run_with_its_own_setting(monkeypatch):
 
     monkeypatch.setattr(lesson, "curve", told)
     chosen = [{"rate": rate} for rate in (0.1, 0.2, 0.1)]
-    table = lesson.best_curve("dense", chosen, nn.Identity(), [None, None], SESSION, (1.0, 2.0, 3.0))
+    table = lesson.best_curve("dense", chosen, nn.Identity(), lesson.tasks_of(0, TARGETS[:2]), SESSION, (1.0, 2.0, 3.0))
     assert [[each.accuracy for each in row] for row in table] == [[0.1, 0.2, 0.1], [1.1, 1.2, 1.1]]
     assert [[each.budget for each in row] for row in table] == [[1.0, 2.0, 3.0]] * 2
 
@@ -249,6 +249,8 @@ def test_stored_rows_are_whole():
 
 
 def test_a_way_that_buys_nothing_is_not_drawn():
-    assert views.affordable("dense") == views.budgets()[1:]
-    assert views.affordable("L2 0.75") == views.budgets()
+    assert views.affordable("probe, dense") == views.budgets()[1:], (
+        "half a GFLOP does not pay for a head on 80 pictures"
+    )
+    assert views.affordable("dense") == views.budgets()
     assert views.affordable("probe") == views.budgets()

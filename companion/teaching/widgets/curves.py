@@ -62,7 +62,7 @@ def live_curves(
         ways: 2 to 14, by their names of at most 40 characters. Each is a mapping with
 
             - "accuracy": shares from 0 to 1, (seeds, tasks, budgets), a tensor, an array or nested lists;
-            - "steps": updates made at each budget, whole numbers that do not fall; None for a way that makes none, as where
+            - "steps": updates made at each budget, whole numbers, which may fall where batches grow; None for a way that makes none, as where
               only a head is fitted;
             - "group": ways of one group, such as "pruned", have one hue; at most 6 groups,
               the reference aside, which is black or white;
@@ -82,7 +82,7 @@ def live_curves(
 
     Raises:
         TypeError: a mapping, sequence, name or number that is none, or a title or alt that is no text.
-        ValueError: shapes that do not fit, shares outside [0, 1], budgets or steps that fall, an unknown name, too many or too
+        ValueError: shapes that do not fit, shares outside [0, 1], budgets that fall, an unknown name, too many or too
             few of something, or an empty title or alt.
     """
     require_words(title, alt)
@@ -164,7 +164,7 @@ def _require_shares(argument: str, values: object, length: int) -> Float[Tensor,
 
 
 def _first(name: str, way: Mapping[str, Any], length: int) -> int:
-    """The first budget at which a way learns anything; raise unless its steps do not fall, nor what it spends to 0."""
+    """The first budget at which a way learns anything; raise if what it does, or spends, falls back to 0."""
     steps, spent = way["steps"], way.get("spent")
     for key, values in {"steps": steps, "spent": spent}.items():
         if values is None:
@@ -177,9 +177,6 @@ def _first(name: str, way: Mapping[str, Any], length: int) -> int:
                 require_count(f"each of {argument}", value, 0)
             else:
                 require_in(f"each of {argument}", value, "[0, inf)")
-        if key == "steps":
-            rises = all(before <= after for before, after in pairwise(values))
-            require(rises, argument, "falling somewhere", "numbers that do not fall")
         stays = all(after > 0 for before, after in pairwise(values) if before > 0)
         require(stays, argument, "0 after a budget where it is not", "0 at the first budgets alone")
     told = steps if spent is None else spent
