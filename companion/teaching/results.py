@@ -10,12 +10,13 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
-from companion.foundations.validation import require
+from companion.foundations.validation import Number, require
 from companion.teaching.provenance import module_name, source_hash
 
 FILES = Path(__file__).parent / "files"
@@ -78,3 +79,13 @@ def _rounded(data: Any, name: str) -> Any:
         require(math.isfinite(data), name, data, "a finite number")
         return float(f"{data:.6g}")
     return data
+
+
+def spread(numbers: Sequence[Number], digits: int = 2, scale: float = 1.0) -> str:
+    """What tables show of several seeds: their median and half of their range, times `scale`; no line ends in between.
+
+    >>> spread([0.5, 0.25, 0.75], 0, scale=100)
+    '50\xa0±\xa025'
+    """
+    middle, half = scale * median(numbers), scale * (max(numbers) - min(numbers)) / 2
+    return f"{middle:.{digits}f}\u00a0±\u00a0{half:.{digits}f}"

@@ -230,6 +230,13 @@ def test_a_network_of_photographs_is_cut_and_its_stored_features_are_its_own():
     assert stored["labels_test"].tolist() == lite.clothes_of(0).test.labels.tolist()
 
 
+def test_files_of_foreign_origin_are_licensed():
+    licences = (lite.FILES / "LICENSES.md").read_text()
+    foreign = [file.name for file in lite.FILES.iterdir() if file.suffix not in (".json", ".md", ".safetensors")]
+    assert foreign == [lite.FEATURES.name]
+    assert f"## {lite.FEATURES.name}" in licences
+
+
 def test_without_the_extra_the_comparison_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(lite, "is_installed", lambda: False)
     lite.compare_lite()

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from companion.data.text import Style, encode, passages
-from companion.foundations.validation import Number
 from companion.methods.dynamic_evaluation import evaluate_stream
 from companion.teaching import figures, results
 from companion.teaching.lessons.dynamic_evaluation import JOURNEY, KINDS, STYLES, Reading, Setting
@@ -95,11 +94,6 @@ def gains(style: Style, kind: str, base: str = "static") -> list[float]:
     return [1 - one / other for one, other in zip(rows[kind]["bits"], rows[base]["bits"])]
 
 
-def spread(numbers: Sequence[Number]) -> str:
-    """Median over seeds, with half of the range."""
-    return f"{median(numbers):.2f} ± {(max(numbers) - min(numbers)) / 2:.2f}"
-
-
 def styles_table(kinds: Sequence[str] | None = None, styles: Sequence[Style] = STYLES) -> Markdown:
     """Bits per character of kinds in styles, medians over five seeds with half of their range; costs beside them."""
     lines = [
@@ -107,7 +101,7 @@ def styles_table(kinds: Sequence[str] | None = None, styles: Sequence[Style] = S
         "|:--|" + "--:|" * (len(styles) + 1),
     ]
     for kind in kinds or KINDS:
-        cells = [spread(rows_of(style)[kind]["bits"]) for style in styles]
+        cells = [results.spread(rows_of(style)[kind]["bits"]) for style in styles]
         lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} | {rows_of(styles[0])[kind]['flops'] / 1e6:.2f} |")
     return Markdown("\n".join(lines))
 
@@ -178,7 +172,7 @@ def strides_table(styles: Sequence[Style] = ("plays", "docs", "code")) -> Markdo
     lines.append("|--:|" + "--:|" * (len(styles) + 1))
     for stride in rows[styles[0]]:
         found = [rows[style][stride] for style in styles]
-        cells = [f"{spread(row['bits'])} ({row['chosen']:g})" for row in found]
+        cells = [f"{results.spread(row['bits'])} ({row['chosen']:g})" for row in found]
         lines.append(f"| {stride} | {' | '.join(cells)} | {found[0]['flops'] / 1e6:.2f} |")
     return Markdown("\n".join(lines))
 
@@ -194,7 +188,7 @@ def parts_table() -> Markdown:
     lines.append("|:--|" + "--:|" * (len(JOURNEY) + 1))
     for kind, row in journeys().items():
         cells = [f"{median(part):.2f}" for part in zip(*row["parts"])]
-        lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} | {spread(row['bits'])} |")
+        lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} | {results.spread(row['bits'])} |")
     return Markdown("\n".join(lines))
 
 
@@ -214,7 +208,7 @@ def fine_tuned_table() -> Markdown:
             (f"as it came, {words}", plain),
             (f"fine-tuned, {words}", {s: r[kind] for s, r in rows.items()}),
         ):
-            cells = [spread(row["bits"]) for row in found.values()]
+            cells = [results.spread(row["bits"]) for row in found.values()]
             trained = max(row["flops"] for row in rows.values()) if label.startswith("fine") else 0
             cost = found[next(iter(rows))]["flops"] + trained
             lines.append(f"| {label} | {' | '.join(cells)} | {cost / 1e6:.2f} |")

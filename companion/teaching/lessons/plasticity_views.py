@@ -137,7 +137,7 @@ def words(kind: str) -> str:
 
 def percent(numbers: Sequence[Number]) -> str:
     """Median over seeds, with half of the range."""
-    return f"{100 * median(numbers):.1f} ± {50 * (max(numbers) - min(numbers)):.1f}"
+    return results.spread(numbers, 1, scale=100)
 
 
 def rivals_table() -> Markdown:

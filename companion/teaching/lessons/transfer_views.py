@@ -19,6 +19,7 @@ from companion.methods.pruning import SGD, accuracy_compute_curve, count_flops, 
 from companion.teaching import figures, results
 from companion.teaching.lessons.compute_optimal_transfer import (
     KINDS,
+    SMALL_STEPS,
     TARGETS,
     UPSTREAM_BATCH,
     UPSTREAM_STEPS,
@@ -31,7 +32,7 @@ from companion.teaching.lessons.pretrained import SHARES, mixed_batch, pretraine
 from companion.teaching.session import Session
 
 GIGA = 1e9
-GUESSING = 0.12  # mean over the tasks: six of ten classes, one of eight, one of eight, one of five
+GUESSING = 0.12  # mean over the tasks: five of ten classes, one of eight, one of eight, one of five
 GARMENTS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 NAMES = {
     "other_letters": "letters, other fonts",
@@ -139,10 +140,10 @@ def left_figure() -> figures.Picture:
             kept = [median(row["kept"]) for row in rows.values()]
             old = f"{label}, old statistics"
             panel.plot(ratios, kept, "o:", markersize=4, color=colour, linewidth=1.4, label=old)
-        panel.set(xlabel="share of the filters that goes", title=title, ylim=(0, 1))
+        panel.set(xlabel="share that is cut", title=title, ylim=(0, 1))
     axes[0].set(ylabel="right, of 68 classes")
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    alt = "Accuracy against the share that is cut. Strong penalty: with new statistics, half of the filters go for nothing if the weakest go, and cost half of the accuracy if chosen at random; with the old statistics a random cut loses most at once. Weak penalty: the two are closer."
+    alt = "Accuracy against the share that is cut. Strong penalty: with new statistics, half of the filters go for one to three points if the weakest go, and cost half of the accuracy if chosen at random; with the old statistics a random cut loses most at once. Weak penalty: the two are closer."
     return figures.describe(figure, alt)
 
 
@@ -217,9 +218,9 @@ def curves_figure(kinds: Sequence[str], title: str = "") -> figures.Picture:
     return figures.describe(figure, f"{alt}. Lines rise and level off; the smaller a network, the earlier.")
 
 
-def spread(numbers: Sequence[Number]) -> str:
-    """Median over seeds in percent, with half of the range."""
-    return f"{100 * median(numbers):.0f} ± {50 * (max(numbers) - min(numbers)):.0f}"
+def percent(numbers: Sequence[Number]) -> str:
+    """Median over seeds, with half of the range."""
+    return results.spread(numbers, 0, scale=100)
 
 
 def budget_table(kinds: Sequence[str], shown: Sequence[float] | None = None) -> Markdown:
@@ -232,25 +233,18 @@ def budget_table(kinds: Sequence[str], shown: Sequence[float] | None = None) -> 
     ]
     for kind in kinds:
         row = curves()["rows"][kind]
-        cells = [spread(accuracies(kind, budget)) if budget in affordable(kind) else "–" for budget in shown]
+        cells = [percent(accuracies(kind, budget)) if budget in affordable(kind) else "–" for budget in shown]
         lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} | {row['flops']['picture'] / 1e6:.1f} |")
     return Markdown("\n".join(lines))
 
 
 def targets_table(kinds: Sequence[str], budget: Number) -> Markdown:
     """Percent right on each task at one budget, medians over five seeds."""
-    lines = ["| | " + " | ".join(NAMES[target] for target in TARGETS) + " |", "|:--|" + "--:|" * len(TARGETS)]
-    for kind in kinds:
-        cells = [f"{100 * median(accuracies(kind, budget, target)):.0f}" for target in TARGETS]
-        lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} |")
+    lines = ["| | " + " | ".join(KINDS[kind].words for kind in kinds) + " |", "|:--|" + "--:|" * len(kinds)]
+    for target in TARGETS:
+        cells = [f"{100 * median(accuracies(kind, budget, target)):.0f}" for kind in kinds]
+        lines.append(f"| {NAMES[target]} | {' | '.join(cells)} |")
     return Markdown("\n".join(lines))
-
-
-def best_at(budget: Number, kinds: Sequence[str]) -> str:
-    """Which way has the highest median at a budget."""
-    return max(
-        (kind for kind in kinds if budget in affordable(kind)), key=lambda kind: median(accuracies(kind, budget))
-    )
 
 
 def further_table(kinds: Sequence[str], low: Number, high: Number) -> Markdown:
@@ -262,11 +256,12 @@ def further_table(kinds: Sequence[str], low: Number, high: Number) -> Markdown:
     for kind in kinds:
         cost = curves()["rows"][kind]["flops"]["upstream"] / GIGA
         lines.append(
-            f"| {KINDS[kind].words} | {cost:.0f} | {spread(accuracies(kind, low))} | {spread(accuracies(kind, high))} |"
+            f"| {KINDS[kind].words} | {cost:.0f} | {percent(accuracies(kind, low))} | {percent(accuracies(kind, high))} |"
         )
     return Markdown(
         "\n".join(lines)
-        + f"\n\n{UPSTREAM_STEPS} steps of {UPSTREAM_BATCH} pictures, the best of three or four settings."
+        + f"\n\n{UPSTREAM_STEPS} further steps of {UPSTREAM_BATCH} pictures, the best of three or four settings; "
+        + f"small from the start: {SMALL_STEPS} steps, as many as the whole network took."
     )
 
 
@@ -310,7 +305,7 @@ def lite_table() -> Markdown:
     heads = " | ".join(f"{budget / GIGA:g} GFLOP" for budget in stored["budgets"])
     lines = [f"| filters cut | GFLOP a step of 16 | {heads} |", "|--:|--:|" + "--:|" * len(stored["budgets"])]
     for ratio, row in stored["rows"].items():
-        cells = [spread(found) for found in zip(*row["accuracy"])]
+        cells = [percent(found) for found in zip(*row["accuracy"])]
         lines.append(f"| {float(ratio):.0%} | {16 * row['flops']['training'] / GIGA:.1f} | {' | '.join(cells)} |")
     lines += ["", "Frozen, with a head fitted to the features of seed 0's pictures just now:"]
     lines += [
