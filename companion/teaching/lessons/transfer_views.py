@@ -228,7 +228,7 @@ def budget_table(kinds: Sequence[str], shown: Sequence[float] | None = None) -> 
     shown = budgets() if shown is None else shown
     heads = " | ".join(f"{budget / GIGA:g}" for budget in shown)
     lines = [
-        f"| way, and % right at a budget of so many GFLOP | {heads} | MFLOP a picture |",
+        f"| % right, at GFLOP | {heads} | MFLOP a picture |",
         "|:--|" + "--:|" * (len(shown) + 1),
     ]
     for kind in kinds:
