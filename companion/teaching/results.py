@@ -81,7 +81,7 @@ def _rounded(data: Any, name: str) -> Any:
     return data
 
 
-def spread(numbers: Sequence[Number], digits: int = 2, scale: float = 1.0) -> str:
+def spread(numbers: Sequence[Number], digits: int = 2, scale: Number = 1) -> str:
     """What tables show of several seeds: their median and half of their range, times `scale`; no line ends in between.
 
     >>> spread([0.5, 0.25, 0.75], 0, scale=100)

@@ -59,6 +59,21 @@ def test_it_refuses_wrong_types(words, argument, came, allowed):
     assert_refused(lambda: live_filters(models, example, **usual), TypeError, argument, came, allowed)
 
 
+@pytest.mark.parametrize(
+    ("words", "argument", "came", "allowed"),
+    [
+        ({"criterion": "L2"}, "criterion", "'L2'", "'l2' or 'l1' or 'random'"),
+        ({"order": "norm"}, "order", "'norm'", "'strength' or 'network'"),
+        ({"example": EXAMPLE.expand(2, -1, -1, -1)}, "example", "of shape (2, 1, 8, 8)", "one picture"),
+        ({"example": EXAMPLE[0]}, "example", "of shape (1, 8, 8)", "one picture, of shape (1, c, h, w)"),
+    ],
+)
+def test_it_refuses_unknown_choices_and_other_shapes(words, argument, came, allowed):
+    usual = {"example": EXAMPLE, "title": "t", "alt": "a", "ratios": (0, 0.5)} | words
+    example = usual.pop("example")
+    assert_refused(lambda: live_filters({"a": MODEL}, example, **usual), ValueError, argument, came, allowed)
+
+
 @pytest.mark.parametrize("name", ["ratio", "network", "criterion", "order"])
 def test_choices_of_another_type_are_not_offered(name):
     words = {"title": "t", "alt": "a", "ratios": (0, 0.5)} | {name: "2"}

@@ -53,7 +53,11 @@ def test_it_refuses_wrong_types(words, argument, came, allowed):
         ({"ratio": None}, "ratio", "None", "one of (0.0, 0.5)"),
         ({"criterion": None}, "criterion", "None", "'l2' or 'random'"),
         ({"criterion": torch.norm}, "criterion", "norm", "'l2' or 'random'"),
+        ({"criterion": "l1"}, "criterion", "'l1'", "'l2' or 'random'"),
         ({"images": torch.zeros(16, 16)}, "images", "of shape (16, 16)", "(n, 1, 16, 16)"),
+        ({"images": IMAGES[:, 0]}, "images", "of shape (2, 16, 16)", "(n, 1, 16, 16)"),
+        ({"images": IMAGES[..., 1:]}, "images", "of shape (2, 1, 16, 15)", "(n, 1, 16, 16)"),
+        ({"calibration": IMAGES.expand(2, 2, 16, 16)}, "calibration", "of shape (2, 2, 16, 16)", "(n, 1, 16, 16)"),
     ],
 )
 def test_it_refuses_unknown_choices_and_other_shapes(words, argument, came, allowed):

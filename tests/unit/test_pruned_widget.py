@@ -12,7 +12,6 @@ import torch
 from agree import assert_agree, normal, seeded
 from torch import nn
 
-from companion.foundations.networks import ResidualNet
 from companion.foundations.residual import ExpandedResidualNet
 from companion.methods.pruning import count_flops, prune_filters, reestimate_batch_norm
 from companion.teaching.widgets import live_pruned
@@ -379,11 +378,8 @@ def blown():
         ({"model": model_of(width=24)}, r"model is of \d{6} bytes, but must be of at most 700000, with its batch norms"),
         ({"images": IMAGES[:1], "names": ["a"]}, "images is 1 pictures, but must be 2 to 12 pictures"),
         ({"images": IMAGES[:1].expand(13, 1, 16, 16)}, "images is 13 pictures, but must be 2 to 12 pictures"),
-        ({"images": IMAGES[:, 0]}, r"images is of shape \(3, 16, 16\), but must be of shape \(n, 1, 16, 16\)"),
-        ({"images": IMAGES[..., 1:]}, r"images is of shape \(3, 1, 16, 15\), but must be of shape"),
         ({"images": IMAGES.clone().fill_(math.nan)}, "images is not finite in some place, but must be finite numbers"),
         ({"calibration": IMAGES[:1]}, "calibration is 1 pictures, but must be at least 2 pictures"),
-        ({"calibration": IMAGES.expand(3, 2, 16, 16)}, r"calibration is of shape \(3, 2, 16, 16\), but must be"),
         ({"calibration": IMAGES / 0}, "calibration is not finite in some place, but must be finite numbers"),
         ({"names": NAMES[:2]}, "names is 2 texts, but must be 3, one for each of pictures"),
         ({"names": ["a", "b", " "]}, "each of names is ' ', but must be a text of 1 to 28 characters"),
@@ -398,7 +394,6 @@ def blown():
         ({"ratios": (-0.1, 0.5)}, r"each of ratios is -0.1, but must be a number in \[0, 1\)"),
         ({"ratios": (0.5, 0.25)}, r"ratios is \(0.5, 0.25\), but must be numbers that rise"),
         ({"ratios": (0.5, 0.95)}, "each of ratios is 0.95, but must be small enough to leave a filter of the 16 in a block"),
-        ({"criterion": "l1"}, "criterion is 'l1', but must be 'l2' or 'random'"),
         ({"title": " "}, "title is empty"),
         ({"alt": ""}, "alt is empty"),
     ],
@@ -406,8 +401,3 @@ def blown():
 def test_it_refuses_what_it_cannot_show(words, sentence):
     with pytest.raises(ValueError, match=sentence):
         pruned(**words)
-
-
-def test_a_network_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match="model is a ResidualNet, but must be an ExpandedResidualNet"):
-        pruned(ResidualNet(width=4))

@@ -199,7 +199,7 @@ def _require_model(model: object) -> ExpandedResidualNet:
     return rounded
 
 
-def _require_pictures(argument: str, images: object, fewest: int, most: float = np.inf) -> None:
+def _require_pictures(argument: str, images: object, fewest: int, most: Number = np.inf) -> None:
     require_floating(argument, images)
     fits = images.shape[1:] == (1, SIDE, SIDE)
     require(fits, argument, f"of shape {tuple(images.shape)}", f"of shape (n, 1, {SIDE}, {SIDE})")
