@@ -96,7 +96,11 @@ def set_theme(widget, theme):
 
 
 def move_by_keyboard(control):
-    """One place on; one place back from the last."""
+    """One place on; one place back from the last. A box is ticked or not."""
+    kind = control.get_attribute("type")
+    if kind in ("checkbox", "radio"):
+        control.press("Space" if kind == "checkbox" else "ArrowRight")
+        return
     is_list = control.evaluate("(input) => input.tagName === 'SELECT'")
     place, end = ("input.selectedIndex", "input.options.length - 1") if is_list else ("input.value", "input.max")
     last = control.evaluate(f"(input) => {place} === {end}")

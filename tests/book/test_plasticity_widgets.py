@@ -57,8 +57,12 @@ INKS = """(widget, names) => names.map((name) => {
   return [hex >> 16, (hex >> 8) & 255, hex & 255];
 })"""
 
-# Whether the pictures change by themselves, looked at each time that one could.
-CHANGES = """async (widget) => {
+# What is said when a slider starts the learning, and how often the pictures change by themselves until it is over,
+# looked at each time that one could.
+CHANGES = """async (input) => {
+  input.value = 0;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  const widget = input.closest(".lim-widget"), note = widget.querySelector(".lim-note").textContent;
   const canvas = widget.querySelector("canvas");
   let seen = canvas.toDataURL(), changes = 0;
   while (widget.dataset.state === "running") {
@@ -67,7 +71,7 @@ CHANGES = """async (widget) => {
     if (now !== seen) changes++;
     seen = now;
   }
-  return changes;
+  return [note, changes];
 }"""
 
 
@@ -303,8 +307,9 @@ def test_without_motion_only_the_first_and_the_last_picture_of_learning_are_draw
     networks = StackedMLP(30, 8, 4, 24, generator=torch.Generator().manual_seed(1))
     widget, problems = show(plasticity(tasks, networks), still=still)
     assert widget.evaluate(PICTURE) != "blank"
-    assert widget.locator(".lim-note").inner_text() == "Learning …"
-    changes = widget.evaluate(CHANGES)
+    learned(widget)
+    note, changes = slider(widget, "Learning rate").evaluate(CHANGES)
+    assert note == "Learning …"
     assert changes <= 2 if still else changes > 3
     assert captions(widget)[0][1] == "step 2400 of 2400"
     press(widget, "Start again")

@@ -21,14 +21,23 @@ def picture(widget) -> str:
     raise AssertionError("The widget never came to rest, or shows nothing.")
 
 
-def put_back(control, value: str) -> None:
-    control.evaluate(
-        """(input, value) => {
-          input.value = value;
-          input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
-        }""",
-        value,
-    )
+# Of several radio buttons, the place of the one that is on.
+VALUE = """(input) => input.type === "checkbox" ? String(input.checked)
+  : input.type === "radio" ? String([...document.getElementsByName(input.name)].findIndex((each) => each.checked))
+  : input.value"""
+
+PUT_BACK = """(input, value) => {
+  if (input.type === "checkbox") { input.click(); return; }
+  if (input.type === "radio") { document.getElementsByName(input.name)[value].click(); return; }
+  input.value = value;
+  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+}"""
+
+
+def can_be_moved(control) -> bool:
+    """Not what belongs to another choice of the list beside it; and of several radio buttons the one that is on."""
+    off = "input => input.disabled || (input.type === 'radio' && !input.checked)"
+    return control.is_visible() and not control.evaluate(off)
 
 
 def move_by_mouse(control) -> None:
@@ -37,6 +46,12 @@ def move_by_mouse(control) -> None:
             "input => [...input.options].findIndex((option, place) => place !== input.selectedIndex)"
         )
         control.select_option(index=other)
+        return
+    if control.get_attribute("type") == "checkbox":
+        control.click()
+        return
+    if control.get_attribute("type") == "radio":
+        control.page.locator(f"input[name='{control.get_attribute('name')}']").nth(1).click()
         return
     low, high, value = (float(control.evaluate(f"input => input.{name}")) for name in ("min", "max", "value"))
     box = control.bounding_box()
@@ -55,15 +70,15 @@ def test_every_control_changes_the_picture(visit, name, move):
         controls = widget.locator("input, select").all()
         assert controls, f"{title} has nothing to move"
         for control in controls:
-            if not control.is_visible():  # it belongs to another choice of the list beside it
+            if not can_be_moved(control):
                 continue
-            start, value = picture(widget), control.input_value()
+            start, value = picture(widget), control.evaluate(VALUE)
             move(control)
             redrawn(widget)
             label = control.evaluate("input => input.labels[0].innerText")
-            assert control.input_value() != value, f"{title}: {label} did not move"
+            assert control.evaluate(VALUE) != value, f"{title}: {label} did not move"
             assert picture(widget) != start, f"{title}: moving {label} changed nothing"
-            put_back(control, value)
+            control.evaluate(PUT_BACK, value)
     assert seen.problems == []
 
 
