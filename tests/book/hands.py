@@ -108,10 +108,24 @@ def move_by_keyboard(control):
     control.press(back if last else on)
 
 
+def assert_fits(widget, width):
+    """Nothing is wider than a window of that width, once the pictures have followed."""
+    resize(widget, {"width": width, "height": 800})
+    assert widget.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def assert_follows_the_theme(widget, theme):
+    """The picture changes with the theme, and only then: it is drawn in light colours at first."""
+    before = widget.evaluate(PICTURE)
+    assert before != "blank"
+    set_theme(widget, theme)
+    redrawn(widget)
+    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+
+
 def assert_moves_on_a_phone(widget):
     """Each slider and list changes the picture from the keyboard, and nothing is wider than the window."""
-    resize(widget, {"width": 390, "height": 800})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert_fits(widget, 390)
     for control in [*widget.get_by_role("slider").all(), *widget.get_by_role("combobox").all()]:
         at_rest(widget)
         before = widget.evaluate(PICTURE)

@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 from hands import (
+    assert_fits,
+    assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
     numbers,
@@ -461,8 +463,7 @@ def test_the_plot_of_the_loss_can_be_dragged(show):
 def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_enough(show, attention):
     widget, problems = show(attending(attention=attention))
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 
@@ -479,10 +480,7 @@ def test_as_few_and_as_many_points_as_are_allowed_are_drawn(show, n):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_follows_the_theme(show, theme):
     widget, problems = show(attending())
-    before = widget.evaluate(PICTURE)
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 

@@ -6,15 +6,14 @@ import re
 import pytest
 import torch
 from hands import (
+    assert_fits,
+    assert_follows_the_theme,
     assert_moves_on_a_phone,
     goes_on,
     numbers,
     press,
     put,
     redraw_times,
-    redrawn,
-    resize,
-    set_theme,
     slider,
     state,
 )
@@ -240,8 +239,7 @@ def test_the_curve_is_told_in_words(show):
 def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_enough(show, make):
     widget, problems = show(make())
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 
@@ -249,10 +247,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_follows_the_theme(show, make, theme):
     widget, problems = show(make())
-    before = widget.evaluate(PICTURE)
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 

@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 from hands import (
+    assert_fits,
+    assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
     numbers,
@@ -512,8 +514,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
     assert widget.get_by_role("slider").count() == 1
     assert widget.get_by_role("combobox").count() == 3
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 
@@ -560,11 +561,7 @@ def test_two_blocks_lie_side_by_side_and_six_below_each_other(show, blocks):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_follows_the_theme(show, theme):
     widget, problems = show(filters())
-    before = widget.evaluate(PICTURE)
-    assert before != "blank"
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 

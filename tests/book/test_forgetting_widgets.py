@@ -5,7 +5,16 @@ import re
 
 import pytest
 import torch
-from hands import assert_moves_on_a_phone, goes_on, numbers, press, put, redraw_times, redrawn, set_theme, slider
+from hands import (
+    assert_follows_the_theme,
+    assert_moves_on_a_phone,
+    goes_on,
+    numbers,
+    press,
+    put,
+    redraw_times,
+    slider,
+)
 
 from companion.teaching.widgets import live_forgetting
 from companion.teaching.widgets.forgetting import GAMMAS, forgetting_path
@@ -194,10 +203,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_follows_the_theme(show, theme):
     widget, problems = show(forgetting())
-    before = widget.evaluate(PICTURE)
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 

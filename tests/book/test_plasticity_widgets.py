@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 import torch
 from hands import (
+    assert_fits,
     assert_moves_on_a_phone,
     at_rest,
     goes_on,
@@ -13,7 +14,6 @@ from hands import (
     put,
     redraw_times,
     redrawn,
-    resize,
     set_theme,
     slider,
     state,
@@ -327,8 +327,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
     learned(widget)
     assert widget.get_by_role("slider").count() == 4
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hands import (
     PUT,
+    assert_fits,
+    assert_follows_the_theme,
     assert_moves_on_a_phone,
     at_rest,
     choose,
@@ -26,7 +28,6 @@ from torch import nn
 from companion.foundations.residual import ExpandedResidualNet
 from companion.methods.pruning import count_flops, prune_filters, reestimate_batch_norm
 from companion.teaching.widgets import live_pruned
-from tests.browser import PICTURE
 
 EXAMPLE = torch.zeros(1, 1, 16, 16)
 RATIOS = (0.0, 0.25, 0.5, 0.75)
@@ -516,8 +517,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
     assert widget.get_by_role("slider").count() == 1
     assert widget.get_by_role("combobox").count() == 3
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 
@@ -570,11 +570,7 @@ def test_it_is_equally_high_at_every_setting(show, width):
 def test_the_picture_follows_the_theme(show, theme):
     widget, problems = show(pruned())
     redrawn(widget)
-    before = widget.evaluate(PICTURE)
-    assert before != "blank"
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 

@@ -6,6 +6,7 @@ from functools import cache, partial
 import pytest
 import torch
 from hands import (
+    assert_fits,
     assert_moves_on_a_phone,
     at_rest,
     choose,
@@ -517,8 +518,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
     assert widget.get_by_role("combobox").count() == 2
     assert_moves_on_a_phone(widget)
     read(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 

@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 from hands import (
+    assert_fits,
+    assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
     goes_on,
@@ -449,8 +451,7 @@ def test_each_control_moves_the_picture_from_the_keyboard_and_a_phone_is_wide_en
     widget, problems = show(reading(place=200))
     assert widget.get_by_role("slider").count() == 1
     assert_moves_on_a_phone(widget)
-    resize(widget, {"width": 320, "height": 700})
-    assert widget.page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert_fits(widget, 320)
     assert problems == []
 
 
@@ -484,11 +485,7 @@ def test_it_is_equally_high_at_every_place(show, width):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_follows_the_theme(show, theme):
     widget, problems = show(reading(place=100))
-    before = widget.evaluate(PICTURE)
-    assert before != "blank"
-    set_theme(widget, theme)
-    redrawn(widget)
-    assert (widget.evaluate(PICTURE) != before) == (theme == "dark")
+    assert_follows_the_theme(widget, theme)
     assert problems == []
 
 
