@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("lessons", nargs="*", metavar="MODULE", help="of companion.teaching.lessons; all by default")
     command.set_defaults(run=lambda options: run_lessons(options, "rebuild_checkpoints"))
 
+    command = commands.add_parser("nevis", help="make lesson 10's comparison of learners again, resumable (hours)")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, one core each")
+    command.add_argument("--folder", type=Path, default=None, metavar="FOLDER", help="where finished runs lie")
+    command.set_defaults(run=run_nevis)
+
     command = commands.add_parser("doctor", help="say whether this environment can run the lessons")
     command.set_defaults(run=run_doctor)
 
@@ -85,6 +90,19 @@ def run_lessons(options: argparse.Namespace, name: str) -> int:
     for label, function in lesson_functions(name, options.lessons):
         print(f"{label}()", flush=True)
         function()
+    return 0
+
+
+def run_nevis(options: argparse.Namespace) -> int:
+    """Lesson 10's comparison, shared among processes; what is finished is not made again."""
+    from companion.teaching.lessons import task_stream_bench
+
+    if options.jobs < 1:
+        print(f"--jobs is {options.jobs}, but must be at least 1.", file=sys.stderr)
+        return 2
+    folder = options.folder or task_stream_bench.FOLDER
+    task_stream_bench.compare_rates(folder, options.jobs)
+    task_stream_bench.compare_streams(folder, options.jobs)
     return 0
 
 
