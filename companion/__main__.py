@@ -101,8 +101,9 @@ def run_nevis(options: argparse.Namespace) -> int:
         print(f"--jobs is {options.jobs}, but must be at least 1.", file=sys.stderr)
         return 2
     folder = options.folder or task_stream_bench.FOLDER
-    task_stream_bench.compare_rates(folder, options.jobs)
-    task_stream_bench.compare_streams(folder, options.jobs)
+    for budget in task_stream_bench.PLAN:
+        task_stream_bench.compare_rates(folder, options.jobs, [budget])
+        task_stream_bench.compare_streams(folder, options.jobs, [budget])
     return 0
 
 
@@ -146,6 +147,7 @@ def run_doctor(options: argparse.Namespace) -> int:
         "jupytext",
         "safetensors",
         "scipy",
+        "skimage",
         "sklearn",
     ):
         try:

@@ -112,8 +112,7 @@ check("01.1", 0.5)
 # | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | 35 |
 # | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | 35 |
 # | **When tasks move** | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | 35 |
-#
-# One more is on its way: the NEVIS stream of tasks.
+# | | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | 40 |
 #
 # ## When something goes wrong
 #

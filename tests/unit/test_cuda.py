@@ -11,6 +11,8 @@ from prunable_nets import NETS, net, some_pictures
 from companion.data.labelled import four_classes, long_tailed
 from companion.data.regression import Confounded, SineWaves
 from companion.data.streams import digit_stream, moving_classes, permuted_digits, random_label_digits
+from companion.data.streams.events import PredictionEvent, TaskKind
+from companion.data.streams.mini import MiniStream
 from companion.data.toy import eight_gaussians
 from companion.foundations.conditional import ConditionalDenoiser, velocity_loss
 from companion.foundations.diffusion import bridge_weights, sample, time_grid
@@ -18,9 +20,10 @@ from companion.foundations.distances import energy_distance, mmd2, rational_quad
 from companion.foundations.fourier import FourierOperator1d, FourierOperator2d
 from companion.foundations.language import Transformer, WindowMLP
 from companion.foundations.linear import SINGULAR, RecursiveLeastSquares, require_solved, ridge, ridge_ex
-from companion.foundations.networks import MLP, TimeMLP, UNet
+from companion.foundations.networks import MLP, ResidualNet, TimeMLP, UNet
 from companion.foundations.stacks import StackedMLP, cross_entropy
 from companion.foundations.training import train
+from companion.methods import nevis
 from companion.methods.distributional import (
     DistributionalDenoiser,
     energy_score_loss,
@@ -64,6 +67,21 @@ from companion.methods.mmd_flow import (
     witness_loss,
     witness_slope,
 )
+from companion.methods.nevis import (
+    Recipe,
+    body_of,
+    dynamic,
+    independent,
+    knn_error,
+    load_body,
+    make,
+    multitask,
+    pretrained,
+    previous,
+    representation,
+    run,
+    task_error,
+)
 from companion.methods.pruning import accuracy_compute_curve, count_flops, prune_filters, reestimate_batch_norm
 from companion.methods.rivals.picard import sample_picard
 from companion.methods.rivals.plasticity import (
@@ -75,6 +93,7 @@ from companion.methods.rivals.plasticity import (
     SpectralRegularisation,
 )
 from companion.methods.rivals.reading import KrauseRule, gradient_squares, hidden_states, neural_cache
+from companion.methods.rivals.task_streams import closed_form, soup
 from companion.methods.rivals.transfer import distillation_loss, fit_probe, prune_channels, shrinking_loss
 from companion.methods.soft_reset import BayesianSoftReset, SoftReset, drift
 from companion.methods.speculative import (
@@ -1126,3 +1145,84 @@ def test_rivals_of_pruning():
     assert counted_there == counted
     for one, other in zip(on_gpu, on_cpu, strict=True):
         assert_same(one.detach(), other.detach())
+
+
+def task_net(classes: int, device: str = "cpu") -> torch.nn.Module:
+    return ResidualNet(1, classes, width=4, stages=2).double().to(device)
+
+
+STREAM_LEARNERS = {
+    "independent": lambda stream, device, recipe: independent(stream, partial(task_net, device=device), recipe),
+    "previous": lambda stream, device, recipe: previous(stream, partial(task_net, device=device), recipe),
+    "dynamic": lambda stream, device, recipe: dynamic(stream, partial(task_net, device=device), recipe, pictures=40),
+    "multitask": lambda stream, device, recipe: multitask(stream, partial(task_net, device=device), recipe),
+    "pretrained": lambda stream, device, recipe: pretrained(stream, make(task_net, 5, 1, 0).to(device), recipe),
+    "soup": lambda stream, device, recipe: soup(stream, partial(task_net, device=device), recipe),
+    "closed form": lambda stream, device, recipe: closed_form(
+        stream, make(task_net, 5, 1, 0).to(device), recipe=recipe
+    ),
+}
+each_stream_learner = pytest.mark.parametrize("make_learner", STREAM_LEARNERS.values(), ids=STREAM_LEARNERS)
+
+
+def bodies_of(state: dict) -> list[torch.Tensor]:
+    return state.get("bodies") or [state["body"]]
+
+
+@each_stream_learner
+def test_learners_of_a_task_stream(make_learner, monkeypatch):
+    """States, answers and operations, with batches by a generator on the CPU; two trials a task."""
+    drawn = nevis.generator_of
+    monkeypatch.setattr(nevis, "generator_of", lambda *given: drawn(*given[:3], torch.device("cpu")))
+    stream, recipe, found = MiniStream(num_tasks=2), Recipe(steps=3, batch=8, learning_rates=(0.05, 0.01)), []
+    for device in ("cpu", GPU):
+        learner = make_learner(stream, device, recipe)
+        going = run(learner, stream)
+        spent = [row.floating_point_operations for row in going]
+        key = f"{stream.tasks[0].name}/test"
+        answers = torch.cat([output for _, output in learner.predict(PredictionEvent(key), going.state)])
+        assert answers.device.type == device
+        assert {each.device.type for each in bodies_of(going.state)} == {"cpu"}
+        found.append((spent, [answers.cpu(), *bodies_of(going.state), *(each.cpu() for each in going.state["heads"])]))
+    (spent, on_cpu), (spent_there, on_gpu) = found
+    assert spent_there == spent
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@each_stream_learner
+def test_a_task_stream_goes_on_on_the_device(make_learner, tmp_path):
+    """With batches that are drawn there, and a file that was read again."""
+    stream, recipe = MiniStream(num_tasks=2), Recipe(steps=3, batch=8)
+    whole = run(make_learner(stream, GPU, recipe), stream)
+    spent = [row.floating_point_operations for row in whole]
+    next(run(make_learner(stream, GPU, recipe), stream, tmp_path / "run"))
+    again = run(make_learner(stream, GPU, recipe), stream, tmp_path / "run")
+    assert [row.floating_point_operations for row in again] == spent
+    for one, other in zip(bodies_of(again.state), bodies_of(whole.state), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_and_representations_of_a_task_stream():
+    features, queries = (torch.randn(n, 4, generator=seeded(n), dtype=torch.float64) for n in (30, 12))
+    labels, answers = torch.arange(30) % 3, torch.arange(12) % 3
+    target, asked = (torch.nn.functional.one_hot(each, 3).double() for each in (labels, answers))
+    for kind, of_voters, wanted in (
+        (TaskKind.CLASSIFICATION, labels, answers),
+        (TaskKind.MULTI_LABEL_CLASSIFICATION, target, asked),
+    ):
+        errors = [
+            (
+                knn_error(kind, features.to(on), of_voters.to(on), queries.to(on), wanted.to(on), 3),
+                task_error(kind, queries[:, :3].to(on), wanted),
+            )
+            for on in ("cpu", GPU)
+        ]
+        assert errors[1] == pytest.approx(errors[0], abs=1e-12)
+    model, images = make(task_net, 3, 0, 0), torch.randn(6, 1, 8, 8, generator=seeded(), dtype=torch.float64)
+    there = make(partial(task_net, device=GPU), 3, 1, 0)
+    load_body(there, body_of(model))
+    for own_statistics in (True, False):
+        assert_same(
+            representation(there, images.to(GPU), own_statistics), representation(model, images, own_statistics)
+        )

@@ -1,7 +1,8 @@
-"""Streams of labelled rows whose law changes in time.
+"""Streams of labelled rows whose law changes in time, and streams of tasks.
 
 `drifting` (lesson 06): classes that move or get other names, digits that turn, flights as they departed. `tasks` (lesson
-07): digits under new random labels, or seen through new permutations of their pixels.
+07): digits under new random labels, or seen through new permutations of their pixels. `events` and `mini` (lesson 10) are of
+another kind, a stream of whole tasks with data sets of their own: import them by their own names.
 
 >>> from companion.data.streams import flights
 >>> len(flights().labels)

@@ -8,7 +8,7 @@ photograph is shared.
 
 >>> stream = MiniStream(num_tasks=3)
 >>> [key.name for key in stream.tasks]
-['000-digits', '001-gratings', '002-gratings']
+['000-gratings', '001-textures', '002-digits']
 >>> training, prediction = list(stream.events())[:2]
 >>> stream.get_dataset_by_key(prediction.dataset_key).num_examples
 200

@@ -21,4 +21,7 @@ size, and a cache of hidden states that vote.
 
 A pretrained network for little compute (lesson 09): `transfer` cuts channels of the residual stream, fits a head on a frozen
 network, presses filters before they are cut, and distils.
+
+A learner for a stream of tasks (lesson 10): `task_streams` starts each task from the mean of the last networks, or fits a head on a
+trained one.
 """

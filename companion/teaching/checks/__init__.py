@@ -22,6 +22,7 @@ from companion.teaching.checks import (  # noqa: F401  (reading a lesson's modul
     lesson_07,
     lesson_08,
     lesson_09,
+    lesson_10,
 )
 from companion.teaching.checks.framework import REGISTRY, Exercise, Property, Verdict, judge
 

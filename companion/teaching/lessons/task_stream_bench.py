@@ -1,14 +1,15 @@
 """Lesson 10's comparison: every learner at every budget through five streams.
 
-`compare_rates()` makes the stored result "10_rates": each learner's rate at each budget, chosen on the first third of two
-streams that are reported nowhere. `compare_streams()` makes "10_streams": all runs. Both need hours of one core, so
-`python -m companion nevis --jobs 2 --folder runs/nevis` shares the runs among processes and writes each to a file as
-soon as it is there: killed at any moment, the next call makes only what is missing.
+`compare_rates()` makes a stored result "10_rates_STEPS" for each number of steps: each learner's rate, chosen on the first
+third of two streams that are reported nowhere. `compare_streams()` makes "10_streams_BUDGET" for each budget: all runs.
+Both need hours of one core, so `python -m companion nevis --jobs 2 --folder runs/nevis` shares the runs among processes
+and writes each to a file as soon as it is there: killed at any moment, the next call makes only what is missing. A stored
+result whose code has not changed is not made again.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,9 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from tqdm.auto import tqdm
 
-from companion.data.streams.mini import MiniStream
 from companion.teaching import results
-from companion.teaching.lessons.task_stream import KINDS, SEEDS, SOURCES, TASKS, run_of
+from companion.teaching.lessons.task_stream import BUDGETS, KINDS, SEEDS, SOURCES, TASKS, run_of
 from companion.teaching.provenance import source_hash
 
 COMMAND = "python -m companion nevis"
@@ -29,11 +29,8 @@ TUNING_SEEDS, TUNING_TASKS = (101, 102), 36
 TUNED = tuple(dict.fromkeys(kind.tuned_as for kind in KINDS.values() if kind.tuned_as))
 FIRST_RATES = {"whole": 0.025, "pretrained": 0.025, "dynamic_pretrained": 0.025}  # where the search for a rate begins
 FIRST_RATE = 0.1
-PLAN = (
-    ("15", tuple(KINDS)),
-    ("60", tuple(kind for kind in KINDS if kind != "closed_form")),
-)
-RATE_OF = {"4 x 15": "15", "4 x 60": "60"}  # budgets of several trials take them around another's rate
+NO_RATE = 1.0  # of a learner that takes no steps
+PLAN = {"15": tuple(KINDS)}  # who meets which budget, the smallest first
 
 
 class Job(NamedTuple):
@@ -46,41 +43,42 @@ class Job(NamedTuple):
     tasks: int = TASKS
 
 
-def compare_rates(folder: Path = FOLDER, jobs: int = 1) -> None:
-    """Each tuned learner's rate for each number of steps: "10_rates".
+def compare_rates(folder: Path = FOLDER, jobs: int = 1, budgets: Sequence[str] = tuple(PLAN)) -> None:
+    """Each tuned learner's rate for each number of steps: "10_rates_15" and so on.
 
-    From a first rate the search goes on by factors of 2 until the best, by the mean error of two streams' first 36 tasks,
-    has a worse one on either side. "chosen" has the best by budget and kind, "tried" all of them with their errors.
+    From a first rate, the one for fewer steps if there is one, the search goes on by factors of 2 until the best, by the
+    mean error of two streams' first 36 tasks, has a worse one on either side. "chosen" has the best by kind, "tried" all of
+    them with their errors.
     """
-    budgets = sorted({RATE_OF.get(budget, budget) for budget, _ in PLAN}, key=int)
-    chosen: dict[str, dict[str, float]] = {}
-    tried: dict[str, dict[str, dict[float, float]]] = {}
-    for budget in budgets:
-        tried[budget] = tuned(budget, chosen, folder, jobs)
-        chosen[budget] = {kind: min(errors, key=errors.get) for kind, errors in tried[budget].items()}
-    data = {"seeds": TUNING_SEEDS, "tasks": TUNING_TASKS, "chosen": chosen, "tried": tried}
-    results.store("10_rates", data, SOURCES, COMMAND)
+    before: dict[str, float] = {}
+    wanted = {steps_of(budget) for budget in budgets}
+    for steps in sorted({steps_of(budget) for budget in PLAN}, key=int):
+        name = f"10_rates_{steps}"
+        if steps not in wanted and not is_stored(name):
+            continue
+        if not is_stored(name):
+            tried = tuned(steps, before, folder, jobs)
+            chosen = {kind: min(errors, key=errors.get) for kind, errors in tried.items()}
+            data = {"seeds": TUNING_SEEDS, "tasks": TUNING_TASKS, "chosen": chosen, "tried": tried}
+            results.store(name, data, SOURCES, COMMAND)
+        before = results.load(name)["chosen"]
 
 
-def tuned(budget: str, chosen: dict[str, dict[str, float]], folder: Path, jobs: int) -> dict[str, dict[float, float]]:
-    """For each kind the rates that were tried at a budget, with their mean errors."""
-    kinds = [
-        kind for kind in TUNED if any(kind in allowed for name, allowed in PLAN if RATE_OF.get(name, name) == budget)
-    ]
-    before = list(chosen.values())[-1] if chosen else {}
+def tuned(steps: str, before: dict[str, float], folder: Path, jobs: int) -> dict[str, dict[float, float]]:
+    """For each kind the rates that were tried at a number of steps, with their mean errors."""
+    met = {kind for budget, kinds in PLAN.items() if steps_of(budget) == steps for kind in kinds}
+    kinds = [kind for kind in TUNED if kind in met]
     tried: dict[str, dict[float, float]] = {kind: {} for kind in kinds}
-    wanted = {
-        kind: [before.get(kind, FIRST_RATES.get(kind, FIRST_RATE)) * 2.0**power for power in (-1, 0, 1)]
-        for kind in kinds
-    }
+    first = {kind: before.get(kind, FIRST_RATES.get(kind, FIRST_RATE)) for kind in kinds}
+    wanted = {kind: [rate * 2.0**power for power in (-1, 0, 1)] for kind, rate in first.items()}
     while any(wanted.values()):
         calls = [
-            Job(kind, budget, rate, seed, TUNING_TASKS)
+            Job(kind, steps, rate, seed, TUNING_TASKS)
             for kind, rates in wanted.items()
             for rate in rates
             for seed in TUNING_SEEDS
         ]
-        found = dict(all_runs(calls, folder, jobs, f"rates at {budget} steps"))
+        found = dict(all_runs(calls, folder, jobs, f"rates at {steps} steps"))
         for call in calls:
             errors = [mean(found[call._replace(seed=seed)]["errors"]) for seed in TUNING_SEEDS]
             tried[call.kind][call.rate] = mean(errors)
@@ -96,30 +94,42 @@ def beyond(errors: dict[float, float]) -> list[float]:
     ]
 
 
-def compare_streams(folder: Path = FOLDER, jobs: int = 1) -> None:
-    """Every learner through every stream: "10_streams".
+def compare_streams(folder: Path = FOLDER, jobs: int = 1, budgets: Sequence[str] = tuple(PLAN)) -> None:
+    """Every learner through every stream: "10_streams_15" and so on, for each budget.
 
-    "families" has each seed's families in time; "runs" one entry a run, with its kind, budget, rate and seed, and by task
-    "errors" and "sources" (the place of the task it started from, or -1); "training" and "search" are the operations of
-    the whole run, "spent" what both had come to after each task.
+    One entry a run, with its kind, budget, rate and seed, and by task "errors", "sources" (the place of the task it started
+    from, or -1), and "trained" and "searched" in GFLOP; "training" and "search" are the operations of the whole run.
     """
-    chosen = results.load("10_rates")["chosen"]
-    calls = [
-        Job(kind, budget, rate_for(kind, budget, chosen), seed)
-        for budget, kinds in PLAN
-        for kind in kinds
-        for seed in SEEDS
-    ]
-    found = dict(all_runs(calls, folder, jobs, "streams"))
-    runs = [call._asdict() | summary(found[call]) for call in calls]
-    families = {seed: MiniStream(TASKS, seed).families for seed in SEEDS}
-    results.store("10_streams", {"families": families, "runs": runs}, SOURCES, COMMAND)
+    for budget in budgets:
+        if is_stored(name_of(budget)):
+            continue
+        chosen = results.load(f"10_rates_{steps_of(budget)}")["chosen"]
+        calls = [
+            Job(kind, budget, chosen.get(KINDS[kind].tuned_as, NO_RATE), seed)
+            for kind in PLAN[budget]
+            for seed in SEEDS
+        ]
+        found = dict(all_runs(calls, folder, jobs, f"streams at {budget} steps"))
+        results.store(name_of(budget), [call._asdict() | summary(found[call]) for call in calls], SOURCES, COMMAND)
 
 
-def rate_for(kind: str, budget: str, chosen: dict[str, dict[str, float]]) -> float:
-    """A kind's rate at a budget; 0 for one that has none."""
-    tuned_as = KINDS[kind].tuned_as
-    return 0.0 if tuned_as is None else chosen[RATE_OF.get(budget, budget)][tuned_as]
+def steps_of(budget: str) -> str:
+    """The number of steps of a budget's trials, by which its rate is chosen."""
+    return str(BUDGETS[budget].steps)
+
+
+def name_of(budget: str) -> str:
+    """A budget's stored result."""
+    return f"10_streams_{budget.replace(' ', '')}"
+
+
+def is_stored(name: str) -> bool:
+    """Whether there is such a result, made by the code that is here."""
+    try:
+        results.load(name)
+    except (FileNotFoundError, results.StaleResult):
+        return False
+    return True
 
 
 def summary(run: dict[str, list]) -> dict[str, Any]:

@@ -19,6 +19,9 @@
 - `live_curves`: accuracy against compute for several ways to move a network to a task, and who wins at a budget.
 - `live_filters`: the filters of a network, kept and dropped, and what is left of its operations.
 - `live_pruned`: a network of pictures, pruned and asked in the browser, about a picture that the reader draws.
+- `live_wall`: a stream of tasks as a wall of pictures in time, with every learner's errors so far.
+- `live_frontier`: error against compute for several learners, with the search counted or not, and the frontier.
+- `live_transfers`: which task's network each task of a stream started from, as a graph in time.
 
 All share one front end (`front/`, plain JavaScript), which runs in JupyterLab through anywidget and in a
 page of the book through a host of a few lines.
@@ -33,6 +36,7 @@ from companion.teaching.widgets.evidence import LiveEvidence, live_evidence
 from companion.teaching.widgets.filters import LiveFilters, live_filters
 from companion.teaching.widgets.forgetting import LiveForgetting, live_forgetting
 from companion.teaching.widgets.frames import Explore, explore
+from companion.teaching.widgets.frontier import LiveFrontier, live_frontier
 from companion.teaching.widgets.guidance import LiveGuidance, live_guidance
 from companion.teaching.widgets.live import LivePosterior, LiveSampler, live_posterior, live_sampler
 from companion.teaching.widgets.plasticity import LivePlasticity, live_plasticity
@@ -42,7 +46,9 @@ from companion.teaching.widgets.reading import LiveReading, live_reading
 from companion.teaching.widgets.recursive import LiveRecursive, live_recursive
 from companion.teaching.widgets.speculation import LiveCoupling, LiveSpeculation, live_coupling, live_speculation
 from companion.teaching.widgets.stream import LiveStream, live_stream
+from companion.teaching.widgets.transfers import LiveTransfers, live_transfers
 from companion.teaching.widgets.valley import LiveValley, live_valley
+from companion.teaching.widgets.wall import LiveWall, live_wall
 from companion.teaching.widgets.witness import LiveWitness, live_witness
 
 __all__ = [
@@ -55,6 +61,7 @@ __all__ = [
     "LiveEvidence",
     "LiveFilters",
     "LiveForgetting",
+    "LiveFrontier",
     "LiveGuidance",
     "LivePlasticity",
     "LivePosterior",
@@ -65,7 +72,9 @@ __all__ = [
     "LiveSampler",
     "LiveSpeculation",
     "LiveStream",
+    "LiveTransfers",
     "LiveValley",
+    "LiveWall",
     "LiveWitness",
     "Particles",
     "Slider",
@@ -77,6 +86,7 @@ __all__ = [
     "live_evidence",
     "live_filters",
     "live_forgetting",
+    "live_frontier",
     "live_guidance",
     "live_plasticity",
     "live_posterior",
@@ -87,7 +97,9 @@ __all__ = [
     "live_sampler",
     "live_speculation",
     "live_stream",
+    "live_transfers",
     "live_valley",
+    "live_wall",
     "live_witness",
     "particles",
 ]

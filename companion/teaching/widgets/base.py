@@ -25,12 +25,15 @@ STYLES = (
     "soft_reset.css",
     "dynamic_evaluation.css",
     "pruning.css",
+    "nevis_wall.css",
+    "nevis_frontier.css",
+    "nevis_transfers.css",
 )
 SCRIPTS = (
     "interface.js", "numerics.js", "frames.js", "particles.js", "live.js", "speculation.js", "guidance.js", "witness.js",
     "axes.js", "valley.js", "recursive.js", "kalman.js", "forgetting.js", "stream.js",
     "drift.js", "evidence.js", "plasticity.js", "attention.js", "reader.js", "reading.js",
-    "curves.js", "filters.js", "pruned.js", "render.js",
+    "curves.js", "filters.js", "pruned.js", "wall.js", "frontier.js", "transfers.js", "render.js",
 )  # fmt: skip
 
 

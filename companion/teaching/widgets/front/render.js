@@ -6,6 +6,7 @@ const RENDERERS = {
   drift: renderDrift, evidence: renderEvidence, plasticity: renderPlasticity,
   attention: renderAttention, reader: renderReader, reading: renderReading,
   curves: renderCurves, filters: renderFilters, pruned: renderPruned,
+  wall: renderWall, frontier: renderFrontier, transfers: renderTransfers,
 };
 
 export default { render: ({ model, el }) => RENDERERS[model.get("kind")]({ model, el }) };
