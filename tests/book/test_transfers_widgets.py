@@ -488,3 +488,16 @@ def test_a_redraw_is_quick(show):
     print(f"Task: {usual:.1f} ms, at most {longest:.1f} ms")
     assert usual < 100
     assert problems == []
+
+
+def test_staying_with_a_task_is_seen_in_the_picture(show):
+    widget, problems = show(transfers())
+    redrawn(widget)
+    before = widget.evaluate(PICTURE)
+    hold(widget).check()
+    redrawn(widget)
+    assert widget.evaluate(PICTURE) != before
+    hold(widget).uncheck()
+    redrawn(widget)
+    assert widget.evaluate(PICTURE) == before
+    assert problems == []

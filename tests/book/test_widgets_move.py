@@ -97,6 +97,8 @@ def test_buttons_answer(visit, name):
     seen = visit(name, still=False)
     seen.show_widgets()
     for button in seen.page.locator(".lim-widget button").all():
+        if not (button.is_visible() and button.is_enabled()):
+            continue  # nobody can press it
         button.click()
         seen.page.wait_for_timeout(120)
     assert seen.problems == []

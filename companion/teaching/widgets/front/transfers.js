@@ -313,11 +313,13 @@ function renderTransfers({ model, el }) {
     });
     for (const tasks of layers) for (const task of tasks.filter(isMarked)) drawTask(pen, plot, colours, task, side);
     const here = plot.at(place, families[place]);
-    if (side) {
-      pen.strokeStyle = colours.ink;
-      pen.lineWidth = 2;
-      pen.strokeRect(here[0] - side / 2 - 4, here[1] - side / 2 - 4, side + 8, side + 8);
-    } else ring(pen, here, 8.5, colours.ink);
+    for (const more of state.held === null ? [0] : [0, 4]) { // a task that one stays with has two rings
+      if (side) {
+        pen.strokeStyle = colours.ink;
+        pen.lineWidth = 2;
+        pen.strokeRect(here[0] - side / 2 - 4 - more, here[1] - side / 2 - 4 - more, side + 8 + 2 * more, side + 8 + 2 * more);
+      } else ring(pen, here, 8.5 + more, colours.ink);
+    }
     drawSwatches(colours);
     fillChain(width);
   }
