@@ -133,7 +133,7 @@ print(f"mean error {mean(row.error for row in rows):.2f}, {rows[-1].floating_poi
 #
 # (The paper keeps all states; we look at the last twenty, with at most 300 training pictures. Batch norms take the statistics of the pictures that are shown, since an untrained network has none of its own.) The vote by hand, and the package's:
 
-# %% tags=["claim"]
+# %%
 event = next(each for each in stream.events() if each[0].startswith("020"))
 fresh = make(lesson.untrained, 2, SEED, 20)
 task = task_data(stream, event, fresh)
@@ -143,11 +143,7 @@ voices = torch.eye(task.num_classes)[task.target[:300]] if task.target.ndim == 1
 told = voices[nearest].sum(1).argmax(1)
 by_hand = (told != task.dev_target).double().mean().item()
 of_package = knn_error(task.kind, shown, task.target[:300], asked, task.dev_target, task.num_classes)
-claim(
-    "the vote by hand is the package's",
-    abs(by_hand - of_package) < 1e-6,
-    {"error of the vote of an untrained network": of_package},
-)
+print(f"error of the vote of an untrained network: by hand {by_hand:.3f}, package {of_package:.3f}")
 
 # %% [markdown]
 # ## The bill
