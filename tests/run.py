@@ -29,7 +29,7 @@ GROUPS = {
     "notebooks": ["tests/notebooks", "-n", "2", "--dist", "worksteal"],
     "nbval": ["notebooks", *NBVAL, *TWO_WORKERS],
     "book": ["tests/book", *TWO_WORKERS],
-    "lab": ["tests/lab"],
+    "lab": ["tests/lab", "-n", "2", "--dist", "worksteal"],  # each worker has a JupyterLab of its own
 }
 FAST = ("unit", "bad_input", "exercises", "notebooks")
 BROWSER = ("book", "lab")

@@ -19,9 +19,10 @@ Source: Bornschein et al., "NEVIS'22: A Stream of 100 Tasks Sampled from 30 Year
 JMLR 24(308), arXiv 2211.11747.
 """
 
+import copy
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -248,7 +249,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         saved = torch.load(path, weights_only=True)
     except Exception as error:
-        own = "WeightsUnpickler" in str(error) or "weights_only" in str(error)
+        own = "GLOBAL " in str(error)
         came = "with objects of unknown classes" if own else "unreadable"
         allowed = "of plain values, or of classes named to torch.serialization.add_safe_globals" if own else "whole"
         raise ValueError(f"checkpoint {path} is {came}, but must be {allowed}.") from error
@@ -484,10 +485,24 @@ def rate_at(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / max(1, round(steps / 10))) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
-def make_sgd(parameters: Iterator[nn.Parameter] | list, recipe: Recipe, rate: Number) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        parameters, lr=rate, momentum=recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay
-    )
+def descend(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, rate: Number, loss_at: Callable[[int], Float[Tensor, ""]]
+) -> None:
+    """Follow the gradients of a loss that depends on the step, in place, as a recipe says.
+
+    Args:
+        parameters: that learn.
+        recipe: how.
+        rate: the highest learning rate.
+        loss_at: (step, counted from 0) -> loss.
+    """
+    settings = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+    optimizer = torch.optim.SGD(parameters, lr=rate, nesterov=True, **settings)
+    for step in range(recipe.steps):
+        optimizer.param_groups[0]["lr"] = rate * rate_at(step, recipe.steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss_at(step).backward()
+        optimizer.step()
 
 
 def fit(
@@ -495,15 +510,15 @@ def fit(
 ) -> float:
     """Train a network on a task, in place, and set its batch norms' statistics; the operations that it took."""
     model.train()
-    optimizer = make_sgd(model.parameters(), recipe, rate)
     batch = min(recipe.batch, len(task.images))
     rows = torch.randint(len(task.images), (recipe.steps, batch), generator=generator, device=generator.device)
-    for step, chosen in enumerate(rows.to(task.images.device)):
-        optimizer.param_groups[0]["lr"] = rate * rate_at(step, recipe.steps)
-        loss = task_loss(task.kind, model(task.images[chosen]), task.target[chosen], recipe.smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    rows = rows.to(task.images.device)
+
+    def loss_at(step: int) -> Tensor:
+        chosen = rows[step]
+        return task_loss(task.kind, model(task.images[chosen]), task.target[chosen], recipe.smoothing)
+
+    descend(model.parameters(), recipe, rate, loss_at)
     spent = recipe.steps * meter(model, task.images[:batch], training=True)
     return spent + calibrate(model, task, recipe, meter)
 
@@ -513,6 +528,41 @@ def calibrate(model: nn.Module, task: TaskData, recipe: Recipe, meter: Meter) ->
     seen = task.images[: recipe.calibration]
     reestimate_batch_norm(model, seen, len(seen))
     return meter(model, seen)
+
+
+UNTRIED = {"trials": 0, "training": 0.0, "error": math.inf}  # what is known of a task before its first trial
+Learn: TypeAlias = Callable[[int], tuple[nn.Module, dict[str, Any], float]]
+
+
+def best_trial(
+    task: TaskData, recipe: Recipe, meter: Meter, learn: Learn, part: dict[str, Any], write_checkpoint: Callable
+) -> dict[str, Any]:
+    """Try each of a recipe's learning rates and keep what the one learned that errs least on the development pictures.
+
+    Args:
+        task: that is learned.
+        recipe: whose `learning_rates` are tried; a single one is not judged.
+        meter: of operations.
+        learn: (number of the trial) -> (the network that has learned, what to keep of it, operations that it took).
+        part: `UNTRIED` with whatever else is to be remembered, or what `write_checkpoint` was given.
+        write_checkpoint: is given what is known so far, after each trial but the last.
+
+    Returns:
+        `part` with what was kept; "training" has the operations of all trials and judgements.
+    """
+    trials = len(recipe.learning_rates)
+    for trial in range(part["trials"], trials):
+        model, kept, spent = learn(trial)
+        error = -math.inf
+        if trials > 1:
+            error = task_error(task.kind, logits_of(model, task.dev_images), task.dev_target)
+            spent += meter(model, task.dev_images)
+        part = part | {"trials": trial + 1, "training": part["training"] + spent}
+        if error < part["error"]:
+            part |= {"error": error} | kept
+        if trial + 1 < trials:
+            write_checkpoint(part)
+    return part
 
 
 # --- learners that tune a network a task --------------------------------------------------------------------------
@@ -551,22 +601,16 @@ def fine_tuning(
         if part is None:
             start = choose(task, state["bodies"], make(network, task.num_classes, seed, place))
             body = body_of(fresh) if start.body is None else start.body
-            part = {"start": body, "source": start.source, "search": float(start.operations)}
-            part |= {"trials": 0, "training": 0.0, "error": math.inf, "body": None, "head": None}
-        for trial in range(part["trials"], len(recipe.learning_rates)):
-            model = with_head(fresh, task.num_classes)
+            part = UNTRIED | {"start": body, "source": start.source, "search": float(start.operations)}
+
+        def learn(trial: int) -> tuple[nn.Module, dict[str, Tensor], float]:
+            model = copy.deepcopy(fresh)
             load_body(model, part["start"])
             generator = generator_of(seed, place, trial, task.images.device)
             spent = fit(model, task, recipe, recipe.learning_rates[trial], generator, meter)
-            error = -math.inf
-            if len(recipe.learning_rates) > 1:
-                error = task_error(task.kind, logits_of(model, task.dev_images), task.dev_target)
-                spent += meter(model, task.dev_images)
-            part = part | {"trials": trial + 1, "training": part["training"] + spent}
-            if error < part["error"]:
-                part |= {"error": error, "body": body_of(model), "head": head_weights(model)}
-            if trial + 1 < len(recipe.learning_rates):
-                write_checkpoint(part)
+            return model, {"body": body_of(model), "head": head_weights(model)}, spent
+
+        part = best_trial(task, recipe, meter, learn, part, write_checkpoint)
         new = {"names": task.name, "bodies": part["body"], "heads": part["head"], "sources": part["source"]}
         new |= {"training": part["training"], "search": part["search"]}
         state = {name: [*values, new[name]] for name, values in state.items()}
@@ -679,7 +723,7 @@ def pretrained(stream: TaskStream, model: nn.Module, recipe: Recipe | None = Non
 
     The other arguments and errors as `fine_tuning`. Source: the paper's "Pretrained".
     """
-    require(isinstance(model, nn.Module), "model", f"a {type(model).__name__}", "a torch.nn.Module", TypeError)
+    require_module(model)
     return independent(stream, model, recipe, seed)
 
 
@@ -707,23 +751,21 @@ def multitask(stream: TaskStream, network: Network, recipe: Recipe | None = None
         if state["body"] is not None:
             load_body(fresh, state["body"])
         task = task_data(stream, event, fresh)
-        earlier = [task_data(stream, TrainingEvent(*each), fresh) for each in state["events"]]
-        part = checkpoint_to_resume or {"trials": 0, "training": 0.0, "error": math.inf, "body": None, "heads": None}
-        for trial in range(part["trials"], len(recipe.learning_rates)):
-            model, heads = with_head(fresh, task.num_classes), [_linear_of(each, fresh) for each in state["heads"]]
+        earlier = [TrainingEvent(*each) for each in state["events"]]
+
+        def learn(trial: int) -> tuple[nn.Module, dict[str, Any], float]:
+            model, heads = copy.deepcopy(fresh), [_linear_of(each, fresh) for each in state["heads"]]
             generator = generator_of(seed, place, trial, task.images.device)
-            rate = recipe.learning_rates[trial]
-            spent = _fit_all(model, heads, task, earlier, recipe, rate, generator, meter)
-            error = -math.inf
-            if len(recipe.learning_rates) > 1:
-                error = task_error(task.kind, logits_of(model, task.dev_images), task.dev_target)
-                spent += meter(model, task.dev_images)
-            part = part | {"trials": trial + 1, "training": part["training"] + spent}
-            if error < part["error"]:
-                kept = [*(torch.cat([weight, bias[:, None]], 1) for weight, bias in heads), head_weights(model)]
-                part |= {"error": error, "body": body_of(model), "heads": [each.detach().cpu() for each in kept]}
-            if trial + 1 < len(recipe.learning_rates):
-                write_checkpoint(part)
+            beside = []
+            if earlier:
+                drawn = torch.randint(len(earlier), (recipe.steps,), generator=generator, device=generator.device)
+                data = {other: task_data(stream, earlier[other], model) for other in set(drawn.tolist())}
+                beside = [(data[other], heads[other]) for other in drawn.tolist()]
+            spent = _fit_all(model, heads, task, beside, recipe, recipe.learning_rates[trial], generator, meter)
+            kept = [*(torch.cat([weight, bias[:, None]], 1).detach().cpu() for weight, bias in heads)]
+            return model, {"body": body_of(model), "heads": [*kept, head_weights(model)]}, spent
+
+        part = best_trial(task, recipe, meter, learn, checkpoint_to_resume or UNTRIED, write_checkpoint)
         state = {
             "names": [*state["names"], task.name],
             "events": [*state["events"], list(event)],
@@ -745,35 +787,34 @@ def multitask(stream: TaskStream, network: Network, recipe: Recipe | None = None
     return Learner(init, train, predict)
 
 
-def _fit_all(model, heads, task, earlier, recipe, rate, generator, meter) -> float:
-    """Train a network on a new task beside the earlier ones, in place; the operations that it took."""
+def _fit_all(model, heads, task, beside, recipe, rate, generator, meter) -> float:
+    """Train a network on a new task, with an earlier task and its head beside it at each step, in place; the operations
+    that it took."""
     model.train()
-    optimizer = make_sgd([*model.parameters(), *(part for head in heads for part in head)], recipe, rate)
-    batch = min(recipe.batch, len(task.images))
-    device = task.images.device
+    batch, device = min(recipe.batch, len(task.images)), task.images.device
     rows = torch.randint(len(task.images), (recipe.steps, batch), generator=generator, device=generator.device)
-    others = torch.randint(max(1, len(earlier)), (recipe.steps,), generator=generator, device=generator.device)
-    shares = torch.rand((recipe.steps, recipe.batch), generator=generator, device=generator.device).to(device)
+    shares = torch.rand((recipe.steps, recipe.batch), generator=generator, device=generator.device)
+    rows, shares = rows.to(device), shares.to(device)
     inner: list[Tensor] = []
     hook = head_of(model)[1].register_forward_pre_hook(lambda module, inputs: inner.append(inputs[0]))
-    spent, step_of_one = 0.0, meter(model, task.images[:1], training=True)
-    for step, (chosen, other) in enumerate(zip(rows.to(device), others.tolist())):
-        optimizer.param_groups[0]["lr"] = rate * rate_at(step, recipe.steps)
+
+    def loss_at(step: int) -> Tensor:
+        chosen = rows[step]
         loss = task_loss(task.kind, model(task.images[chosen]), task.target[chosen], recipe.smoothing)
-        spent += batch * step_of_one
-        if earlier:
-            old, (weight, bias) = earlier[other], heads[other]
+        if beside:
+            old, (weight, bias) = beside[step]
             again = (shares[step] * len(old.images)).long()
             inner.clear()
             model(old.images[again])
             logits = linear(inner[0], weight, bias)
             loss = loss + task_loss(old.kind, logits, old.target[again], recipe.smoothing)
-            spent += len(again) * step_of_one
         inner.clear()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        return loss
+
+    descend([*model.parameters(), *(part for head in heads for part in head)], recipe, rate, loss_at)
     hook.remove()
+    shown = batch + (recipe.batch if beside else 0)
+    spent = recipe.steps * shown * meter(model, task.images[:1], training=True)
     return spent + calibrate(model, task, recipe, meter)
 
 
@@ -787,12 +828,9 @@ def _linear_of(head: Tensor, model: nn.Module) -> tuple[nn.Parameter, nn.Paramet
 
 def make(network: Network, num_classes: int, seed: int, place: int) -> nn.Module:
     """A task's network before it learns: the same for the same seed and place, with a head of zeros."""
-    if isinstance(network, nn.Module):
-        return with_head(network, num_classes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1_000_003 * seed + place)
-        model = network(num_classes)
-    return with_head(model, num_classes)
+        torch.manual_seed(1_000_003 * int(seed) + place)
+        return with_head(network if isinstance(network, nn.Module) else network(num_classes), num_classes)
 
 
 def task_data(stream: TaskStream, event: TrainingEvent, model: nn.Module) -> TaskData:
@@ -844,7 +882,7 @@ def load_head(model: nn.Module, head: Float[Tensor, "k p1"]) -> None:
 
 def generator_of(seed: int, place: int, trial: int, device: torch.device) -> torch.Generator:
     """Of the batches of one trial."""
-    return torch.Generator(device).manual_seed(1_000_003 * seed + 101 * place + trial + 1)
+    return torch.Generator(device).manual_seed(1_000_003 * int(seed) + 101 * place + trial + 1)
 
 
 def usage_of(operations: Number, stored: list[Tensor]) -> ResourceUsage:
@@ -859,14 +897,20 @@ def search_operations(state: State) -> float:
 
 
 def stored_place(state: State, dataset: Dataset) -> int:
-    name = dataset.task_key.name
-    require(name in state["names"], "event", f"of {name}, which was not learned", "of a task that was")
-    return state["names"].index(name)
+    """The place of a data set's task among those that were learned: the last one, if it came more than once."""
+    name, learned = dataset.task_key.name, state["names"]
+    require(name in learned, "event", f"of {name}, which was not learned", "of a task that was")
+    return len(learned) - 1 - learned[::-1].index(name)
 
 
 def num_classes_of(stream: TaskStream, event: TrainingEvent) -> int:
     """Classes, or labels, of a training event's task."""
     return stream.get_dataset_by_key(event.train_dataset_key).task_key.metadata.num_classes
+
+
+def require_module(model: object) -> None:
+    """Refuse what is no network."""
+    require(isinstance(model, nn.Module), "model", f"a {type(model).__name__}", "a torch.nn.Module", TypeError)
 
 
 def require_call(stream: object, network: object, recipe: object, seed: object) -> None:

@@ -274,6 +274,7 @@ def test_a_learner_of_foreign_classes_runs_unchanged(maker, tmp_path):
 
 ACCEPTED = {
     "counts of numpy": lambda: dynamic(STREAM, net, Recipe(steps=np.int64(1)), 3, np.int32(2), np.int64(4)),
+    "a seed of numpy": lambda: multitask(STREAM, net, QUICK, np.int64(3)),
     "all candidates and all pictures": lambda: dynamic(STREAM, net, QUICK, last=None, pictures=None),
     "rates in a list": lambda: independent(STREAM, net, Recipe(steps=1, learning_rates=[1, np.float32(0.1)])),
     "a trained network for an untrained one": lambda: previous(STREAM, net(7), QUICK),

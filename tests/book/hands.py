@@ -30,6 +30,40 @@ TIMES = """(input, values) => values.map((value) => {
 })"""
 
 
+# What is drawn at some places of a canvas, in CSS pixels of it: red, green, blue and opacity.
+COLOURS = """(canvas, places) => places.map(([x, y]) => {
+  const ratio = canvas.width / canvas.clientWidth;
+  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
+})"""
+
+# Colours of the theme, by name.
+INKS = """(widget, names) => names.map((name) => {
+  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
+  return [hex >> 16, (hex >> 8) & 255, hex & 255];
+})"""
+
+# Pairs of parts that lie over each other, and parts that reach beyond the widget, or whose own text does beyond them.
+CLASHES = """(widget, { where, nested }) => {
+  const parts = [...widget.querySelectorAll(where)].filter((part) => part.getClientRects().length);
+  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
+  const named = (part) => part.textContent || part.className || part.tagName;
+  boxes.forEach((one, i) => {
+    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(named(parts[i]));
+    boxes.slice(i + 1).forEach((other, k) => {
+      if (nested && parts[i].contains(parts[i + 1 + k])) return;
+      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+      if (across > 1 && down > 1) found.push(`${named(parts[i])} over ${named(parts[i + 1 + k])}`);
+    });
+  });
+  return found;
+}"""
+
+
+def clashes(widget, where, nested=False):
+    """Parts, by a selector, that lie over each other or reach beyond the widget, in words; `nested` ones may hold others."""
+    return widget.evaluate(CLASHES, {"where": where, "nested": nested})
+
+
 def slider(widget, name):
     return widget.get_by_role("slider", name=name)
 

@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 from hands import (
+    COLOURS,
+    INKS,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    clashes,
     numbers,
     press,
     put,
@@ -49,33 +52,8 @@ WAYS = {
 }
 LEFT, RIGHT, TOP, BELOW = 54, 10, 10, 34
 
-# The colours of some places of a canvas, in CSS pixels of it.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
-})"""
-
-# Colours of the theme, by name.
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
-
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const parts = [...widget.querySelectorAll(".lim-title, .lim-control, button, .lim-winner, figcaption > *, canvas, .lim-key span, .lim-way > span, legend, td, thead th, .lim-named > span, .lim-bar, .lim-note")]
-    .filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].className;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent || parts[i + 1 + k].className}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, button, .lim-winner, figcaption > *, canvas, .lim-key span, .lim-way > span, legend, td, thead th, .lim-named > span, .lim-bar, .lim-note"
 
 
 def curves(ways=WAYS, budgets=BUDGETS, **words):
@@ -548,7 +526,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
         redrawn(widget)
         for place in (0, 5):
             put(widget, "Budget", place)
-            assert widget.evaluate(CLASHES) == []
+            assert clashes(widget, PLACED) == []
         below = widget.locator("table").bounding_box()["y"] > canvas(widget).bounding_box()["y"] + 50
         assert below == (width < 860), "beside the picture where there is room"
         assert problems == []

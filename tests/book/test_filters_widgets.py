@@ -5,10 +5,12 @@ import re
 import pytest
 import torch
 from hands import (
+    COLOURS,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    clashes,
     numbers,
     put,
     redraw_times,
@@ -56,34 +58,14 @@ TABLE = "(table) => [...table.rows].map((row) => [...row.cells].map((cell) => ce
 BARS = """(widget) => [...widget.querySelectorAll(".lim-flops")].map((bar) =>
   [bar.getBoundingClientRect().width, bar.firstChild.getBoundingClientRect().width, bar.parentElement.clientWidth])"""
 
-# The colours of some places of a canvas, in CSS pixels of it.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
-})"""
-
 # A colour of the theme, by its name.
 INK = """(widget, name) => {
   const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
   return [hex >> 16, (hex >> 8) & 255, hex & 255];
 }"""
 
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const all = [...widget.querySelectorAll(".lim-title, .lim-control, .lim-counts div, .lim-key, figcaption > *, canvas, caption, th, td, .lim-note")];
-  const parts = all.filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect());
-  const edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].tagName;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, .lim-counts div, .lim-key, figcaption > *, canvas, caption, th, td, .lim-note"
 
 
 def filters(models=MODELS, **words):
@@ -529,7 +511,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     for ratio in (0.0, 0.6):
         set_ratio(widget, ratio)
         redrawn(widget)
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED) == []
     assert problems == []
 
 
@@ -554,7 +536,7 @@ def test_two_blocks_lie_side_by_side_and_six_below_each_other(show, blocks):
     redrawn(widget)
     width, height = widget.locator("canvas").first.evaluate("(canvas) => [canvas.clientWidth, canvas.clientHeight]")
     assert (height > 0.6 * width) == (blocks == 3)
-    assert widget.evaluate(CLASHES) == []
+    assert clashes(widget, PLACED) == []
     assert problems == []
 
 

@@ -6,10 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 from hands import (
+    COLOURS,
+    INKS,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    clashes,
     numbers,
     put,
     redraw_times,
@@ -57,31 +60,8 @@ ENDS_ACROSS = (TRAINING.min().item(), (TRAINING + FOUND).max().item())
 LEFT, RIGHT, TOP, BELOW = 54, 10, 12, 34
 HEIGHTS = (0.2, 0.7)  # the ends of the axis when all learners are on show
 
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
-})"""
-
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
-
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const parts = [...widget.querySelectorAll(".lim-title, .lim-control, .lim-check, .lim-winner, figcaption > *, canvas, .lim-key span, .lim-way > span, legend, td, thead th, .lim-cell, .lim-named > span, .lim-note")]
-    .filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].className;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1 && !parts[i].contains(parts[i + 1 + k])) found.push(`${name} over ${parts[i + 1 + k].textContent || parts[i + 1 + k].className}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, .lim-check, .lim-winner, figcaption > *, canvas, .lim-key span, .lim-way > span, legend, td, thead th, .lim-cell, .lim-named > span, .lim-note"
 
 
 # Tick the first box, and remember the pictures until nothing moves.
@@ -494,9 +474,9 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
         redrawn(widget)
         for place in (100, 30):
             put(widget, "At most", place)
-            assert widget.evaluate(CLASHES) == []
+            assert clashes(widget, PLACED, nested=True) == []
         box(widget, "Count the search").uncheck()
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED, nested=True) == []
         beside = widget.locator(".lim-ways").bounding_box()["x"] > canvas(widget).bounding_box()["x"] + 200
         assert beside == (width > 640), "learners beside the picture where there is room"
         assert problems == []

@@ -1,38 +1,59 @@
-"""Every page opens from the folder: quiet, whole, within the screen, in light and dark, on a desk and on a phone."""
+"""Every page opens from the folder: quiet, whole, accessible, within the screen, in light and dark, on a desk and on a
+phone."""
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from visits import PHONE, WIDE, page_names
 
-PAGES = page_names()
+OPEN_FOLDS = "() => document.querySelectorAll('article details').forEach((fold) => { fold.open = true; })"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("name", PAGES)
-def test_page_opens_quietly_and_fits(visit, name, size, theme):
-    seen = visit(name, size, theme)
-    seen.show_widgets()
-    assert seen.problems == []
+@pytest.mark.parametrize(("theme", "sizes"), [("light", (WIDE, PHONE)), ("dark", (PHONE, WIDE))], ids=["light", "dark"])
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_quiet_whole_and_accessible_and_fits(visit, name, theme, sizes):
+    """Light pages are opened on a desk and narrowed to a phone, dark ones the other way."""
+    seen = visit(name, sizes[0], theme)
+    number = seen.show_widgets()
     assert seen.page.locator("html").get_attribute("data-theme") == theme
-    too_wide = seen.page.evaluate(
+    is_lesson = name.startswith(("notebooks/0", "notebooks/1")) and not name.endswith("00_start_here")
+    assert_whole(seen.page, number, is_lesson)
+    assert too_wide(seen.page) == []
+    seen.page.evaluate(OPEN_FOLDS)
+    barriers = serious_barriers(seen.page)
+    assert not barriers, "\n".join(barriers)
+    seen.page.set_viewport_size(dict(zip(("width", "height"), sizes[1])))
+    assert too_wide(seen.page) == []
+    assert seen.problems == []
+
+
+def assert_whole(page, number, is_lesson):
+    """Mathematics is set, and so many widgets are alive."""
+    assert page.locator(".math:not(:has(mjx-container)), [data-mml-node=merror]").count() == 0
+    assert page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count() == 0
+    assert page.locator(".lim-host[data-state=shown] .lim-widget").count() == number
+    assert page.locator(".jupyter-widgets, .widget-subarea").count() == 0
+    if is_lesson:
+        assert number >= 3
+        assert page.locator("mjx-container").count() > 0
+
+
+def too_wide(page):
+    """What reaches beyond the right edge of the window, the first few."""
+    return page.evaluate(
         """() => document.documentElement.scrollWidth <= innerWidth ? [] :
             [...document.querySelectorAll("main *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1)
             .slice(0, 5).map((node) => `${node.tagName} ${node.className}`)"""
     )
-    assert too_wide == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_mathematics_is_set_and_every_widget_is_alive(visit, name):
-    seen = visit(name)
-    number = seen.show_widgets()
-    assert seen.page.locator(".math:not(:has(mjx-container)), [data-mml-node=merror]").count() == 0
-    assert seen.page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count() == 0
-    assert seen.page.locator(".lim-host[data-state=shown] .lim-widget").count() == number
-    assert seen.page.locator(".jupyter-widgets, .widget-subarea").count() == 0
-    if name.startswith("notebooks/0") and not name.endswith("00_start_here"):
-        assert number >= 3
-        assert seen.page.locator("mjx-container").count() > 0
+def serious_barriers(page):
+    """What axe-core finds serious or critical, in words."""
+    return [
+        f"{rule['id']} ({rule['impact']}): {rule['help']}\n    "
+        + "\n    ".join(node["html"][:200] for node in rule["nodes"][:4])
+        for rule in Axe().run(page).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
 
 
 def test_search_finds_without_a_server(visit):

@@ -6,6 +6,8 @@ from functools import cache
 import pytest
 import torch
 from hands import (
+    COLOURS,
+    INKS,
     assert_fits,
     assert_moves_on_a_phone,
     at_rest,
@@ -38,23 +40,11 @@ TASKS = random_label_points(COUNT, passes=PASSES, generator=torch.Generator().ma
 NETWORKS = StackedMLP(COUNT, 8, 4, 24, generator=torch.Generator().manual_seed(1))
 NAMES = ("soft reset", "L2-init", "hard reset (told)", "SGD")
 
-# The colours of some places of a canvas, in CSS pixels of it.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data.slice(0, 3));
-})"""
-
 # What is wider than the column it stands in.
 BEYOND = """(card) => [...card.querySelectorAll(".lim-column")].flatMap((column) => {
   const edge = column.getBoundingClientRect().right + 1;
   const parts = [...column.querySelectorAll("canvas, table, figcaption")];
   return parts.filter((part) => part.getBoundingClientRect().right > edge).map((part) => part.tagName);
-})"""
-
-# Colours of the theme, by name.
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
 })"""
 
 # What is said when a slider starts the learning, and how often the pictures change by themselves until it is over,
@@ -189,7 +179,7 @@ def test_a_cell_is_filled_where_the_point_is_known(show, theme):
             known = path(way, steps).known if steps else known_at_first
             inset = 0.22 * cell  # inside the edge, outside the letter
             places = [[(half * 9 + i % 8) * cell + inset, 22 + (i // 8) * cell + inset] for i in range(32)]
-            seen = torch.tensor(canvas.evaluate(COLOURS, places), dtype=torch.float64)
+            seen = torch.tensor(canvas.evaluate(COLOURS, places), dtype=torch.float64)[:, :3]
             wanted = torch.tensor([inks[label] for label in TASKS.labels[steps // EVERY]])
             assert ((seen - wanted).abs().amax(1)[known] < 4).all()
             assert (seen[~known] == 0).all(), "empty, not painted"
@@ -221,7 +211,7 @@ def test_the_bars_of_gamma_hang_where_a_task_begins(show):
         assert gammas[[EVERY, 2 * EVERY], layer].max() < 1, "all layers go back where a task begins"
     assert min(len(bars), len(gaps)) > 5
     near = [
-        (torch.tensor(canvas.evaluate(COLOURS, places)) - torch.tensor(blue)).abs().amax(1) < 60
+        (torch.tensor(canvas.evaluate(COLOURS, places))[:, :3] - torch.tensor(blue)).abs().amax(1) < 60
         for places in (bars, gaps)
     ]
     assert near[0].all()

@@ -7,12 +7,14 @@ from functools import cache
 import pytest
 import torch
 from hands import (
+    INKS,
     PUT,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     at_rest,
     choose,
+    clashes,
     move_by_keyboard,
     press,
     put,
@@ -44,12 +46,6 @@ COLOURS = """(canvas, places) => places.map(([x, y]) => {
   return Array.from(canvas.getContext("2d").getImageData(Math.floor(x * ratio), Math.floor(y * ratio), 1, 1).data);
 })"""
 
-# Colours of the theme, by name.
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
-
 # A clock by which the measurements to come last so many milliseconds, one after another, and how many there were.
 CLOCK = """(durations) => {
   let now = 0, asked = 0;
@@ -60,20 +56,8 @@ CLOCK = """(durations) => {
   };
 }"""
 
-# Pairs of parts that lie over each other, and parts that reach beyond the widget or do not hold their words.
-CLASHES = """(widget) => {
-  const parts = [...widget.querySelectorAll(".lim-title, .lim-control > *, button, legend, figcaption > *, canvas, .lim-key span, th, td, .lim-note")];
-  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].tagName;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent || parts[i + 1 + k].tagName}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control > *, button, legend, figcaption > *, canvas, .lim-key span, th, td, .lim-note"
 
 
 def model_of(seed=0, width=4):
@@ -533,7 +517,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     for how in (0, 1):
         choose(widget, HOW, how)
         at_rest(widget)
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED) == []
     assert problems == []
 
 
@@ -547,7 +531,7 @@ def test_the_longest_names_and_the_most_pictures_fit(show):
     for width in (304, 324, 600, 860):
         widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
         redrawn(widget)
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED) == []
     assert problems == []
 
 

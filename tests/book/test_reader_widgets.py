@@ -6,6 +6,8 @@ from functools import cache, partial
 import pytest
 import torch
 from hands import (
+    COLOURS,
+    INKS,
     assert_fits,
     assert_moves_on_a_phone,
     at_rest,
@@ -32,18 +34,6 @@ MODEL = WindowMLP(97, embedding=6, width=20, generator=torch.Generator().manual_
 PLACES = {"a play": ("plays", 1000), "a manual": ("docs", 1300), "a program": ("code", 1500)}
 TEXTS = {name: passages(style, [0])[0][:length] for name, (style, length) in PLACES.items()}
 CAT = "The cat sat on the mat. " * 30
-
-# The colours of some places of a canvas, in CSS pixels of it: red, green, blue and how much it covers.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
-})"""
-
-# Colours of the theme, by name.
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
 
 # How often the picture changes by itself, looked at each time that it could.
 CHANGES = """async (widget) => {

@@ -5,10 +5,13 @@ import re
 import pytest
 import torch
 from hands import (
+    COLOURS,
+    INKS,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    clashes,
     goes_on,
     numbers,
     press,
@@ -39,12 +42,6 @@ LEVELS = dict(zip(NAMES, quantise(torch.stack(list(LOSSES.values())))))
 
 ROWS, KEPT, PAD, FULL = 7, 2, 6, 8 * STEPS
 
-# The colours of some places of a canvas, in CSS pixels of it.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data.slice(0, 3));
-})"""
-
 # Width of a letter, and height and width of a panel.
 SIZES = """(canvas) => {
   const pen = canvas.getContext("2d");
@@ -61,27 +58,8 @@ STOPS = """(widget) => [0, 1, 2, 3, 4].map((k) => {
   return [hex >> 16, (hex >> 8) & 255, hex & 255];
 })"""
 
-# Colours of the theme, by name.
-INKS = """(widget, names) => names.map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
-
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const all = [...widget.querySelectorAll(".lim-title, .lim-control, button, figcaption > *, canvas, .lim-surprises, th, td, .lim-note")], parts = all.filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect()).map(({ left, right, top, bottom }) => ({ left, right, top, bottom }));
-  const edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].tagName;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, button, figcaption > *, canvas, .lim-surprises, th, td, .lim-note"
 
 
 def reading(**words):
@@ -247,7 +225,7 @@ def test_each_character_that_was_read_stands_on_the_colour_of_its_loss(show, the
             places, cell, _ = corners(panel(widget, row), place)
             assert place in places
             spots = [[x + cell / 2, y + 2.5] for x, y in places.values()]  # above the letter, inside the frame
-            seen = torch.tensor(panel(widget, row).evaluate(COLOURS, spots), dtype=torch.float64)
+            seen = torch.tensor(panel(widget, row).evaluate(COLOURS, spots), dtype=torch.float64)[:, :3]
             levels = [LEVELS[name][at].item() if at <= place else 0 for at in places]
             wanted = torch.stack([colour_of(stops, level) for level in levels])
             assert ((seen - wanted).abs().amax(1) < 4).all()
@@ -365,7 +343,7 @@ def test_both_lines_are_where_the_means_are(show, theme):
             [left + (right - left) * at / (SIZE - 1), base - (base - top) * means[name][at].item() / ceiling]
             for at in places
         ]
-        seen = torch.tensor(canvas.evaluate(COLOURS, spots), dtype=torch.float64)
+        seen = torch.tensor(canvas.evaluate(COLOURS, spots), dtype=torch.float64)[:, :3]
         assert ((seen - ink).abs().amax(1) < 60).double().mean() > least
     assert problems == []
 
@@ -462,7 +440,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     resize(widget, {"width": window, "height": 900})
     widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
     redrawn(widget)
-    assert widget.evaluate(CLASHES) == []
+    assert clashes(widget, PLACED) == []
     below = widget.locator("table").bounding_box()["y"] > widget.locator("canvas").last.bounding_box()["y"] + 50
     assert below == (width < 860), "beside the curve where there is room"
     assert problems == []
@@ -508,7 +486,7 @@ def test_the_longest_names_fit(show):
     for width in (324, 600, 860):
         widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
         redrawn(widget)
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED) == []
     assert problems == []
 
 

@@ -7,6 +7,7 @@ from hands import (
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    clashes,
     press,
     put,
     redraw_times,
@@ -45,22 +46,8 @@ LEARNERS = {
     "previous": {"sources": list(range(-1, COUNT - 1)), "errors": REFERENCE, "reference": REFERENCE},
 }
 
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const parts = [...widget.querySelectorAll(".lim-title, .lim-control, .lim-buttons, .lim-hold, .lim-said, figcaption > *, canvas.lim-scene, .lim-key > div, .lim-heading, .lim-chain li, .lim-counts > div, .lim-favourite, caption, td, thead span, tbody th, .lim-note")]
-    .filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].className;
-    if (one.left < edge.left || one.right > edge.right) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      if (parts[i].contains(parts[i + 1 + k])) return;
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent || parts[i + 1 + k].className}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, .lim-buttons, .lim-hold, .lim-said, figcaption > *, canvas.lim-scene, .lim-key > div, .lim-heading, .lim-chain li, .lim-counts > div, .lim-favourite, caption, td, thead span, tbody th, .lim-note"
 
 # Colours that are drawn in with the pen, and how often; and where arcs begin.
 STROKES = """(widget) => {
@@ -431,7 +418,7 @@ def test_nothing_lies_over_another_thing_and_nothing_jumps(show, width, window):
         assert len(places) == 1
         for place in (0, 30):
             put(widget, "Task", place)
-            assert widget.evaluate(CLASHES) == []
+            assert clashes(widget, PLACED, nested=True) == []
         beside = widget.locator("table").bounding_box()["x"] > canvas(widget).bounding_box()["x"] + 50
         assert beside == (width >= 700), "beside the counts where there is room"
         assert problems == []

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from hands import (
+    COLOURS,
     TIMES,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
+    clashes,
     press,
     put,
     redrawn,
@@ -45,12 +47,6 @@ ERRORS[1, 12:] -= 0.1
 ERRORS[2, 20:] -= 0.15
 MEANS = ERRORS.cumsum(1) / torch.arange(1, COUNT + 1)
 
-# What is drawn at some places of a canvas, in CSS pixels of it: red, green, blue and opacity.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
-})"""
-
 # The grey values of a picture, pixel by pixel.
 GREY = "(canvas) => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).filter((_, k) => k % 4 === 0)"
 
@@ -59,21 +55,8 @@ INK = """(widget, name) => {
   return [hex >> 16, (hex >> 8) & 255, hex & 255];
 }"""
 
-# Pairs of parts that lie over each other, and parts that reach beyond the widget.
-CLASHES = """(widget) => {
-  const parts = [...widget.querySelectorAll(".lim-title, .lim-control, button, .lim-winner, figcaption > *, canvas.lim-canvas, .lim-label, .lim-task, .lim-facts, .lim-samples span, caption, td, thead th, .lim-learner > *, .lim-note")]
-    .filter((part) => part.getClientRects().length);
-  const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
-  boxes.forEach((one, i) => {
-    const name = parts[i].textContent || parts[i].className;
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(name);
-    boxes.slice(i + 1).forEach((other, k) => {
-      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-      if (across > 1 && down > 1) found.push(`${name} over ${parts[i + 1 + k].textContent || parts[i + 1 + k].className}`);
-    });
-  });
-  return found;
-}"""
+# What must not lie over each other, nor reach beyond the widget.
+PLACED = ".lim-title, .lim-control, button, .lim-winner, figcaption > *, canvas.lim-canvas, .lim-label, .lim-task, .lim-facts, .lim-samples span, caption, td, thead th, .lim-learner > *, .lim-note"
 
 
 def wall(tasks=TASKS, learners=None, **words):
@@ -415,11 +398,11 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_or_jumps(show, width,
         heights = set()
         for number in (1, 2, 10, last // 2, last):
             put(widget, "Task", number)
-            assert widget.evaluate(CLASHES) == []
+            assert clashes(widget, PLACED) == []
             heights.add(widget.evaluate("(card) => [card, ...card.querySelectorAll('canvas, tr')].map((each) => Math.round(each.getBoundingClientRect().top + each.offsetHeight)).join()"))  # fmt: skip
         assert len(heights) == 1, "nothing moves while the task does"
         widget.get_by_role("checkbox").nth(1).uncheck()
-        assert widget.evaluate(CLASHES) == []
+        assert clashes(widget, PLACED) == []
         assert problems == []
 
 

@@ -59,9 +59,8 @@ def move_by_mouse(control) -> None:
     control.click(position={"x": box["width"] * there, "y": box["height"] / 2})
 
 
-@pytest.mark.parametrize("move", [move_by_mouse, move_by_keyboard])
 @pytest.mark.parametrize("name", [name for name in page_names() if name.startswith("notebooks/")])
-def test_every_control_changes_the_picture(visit, name, move):
+def test_every_control_changes_the_picture(visit, name):
     seen = visit(name)
     seen.show_widgets()
     for widget in seen.page.locator(".lim-widget").all():
@@ -70,16 +69,21 @@ def test_every_control_changes_the_picture(visit, name, move):
         controls = widget.locator("input, select").all()
         assert controls, f"{title} has nothing to move"
         for control in controls:
-            if not can_be_moved(control):
-                continue
-            start, value = picture(widget), control.evaluate(VALUE)
-            move(control)
-            redrawn(widget)
-            label = control.evaluate("input => input.labels[0].innerText")
-            assert control.evaluate(VALUE) != value, f"{title}: {label} did not move"
-            assert picture(widget) != start, f"{title}: moving {label} changed nothing"
-            control.evaluate(PUT_BACK, value)
+            if can_be_moved(control):
+                assert_moves(widget, control, move_by_mouse, title)
+                assert_moves(widget, control, move_by_keyboard, title)
     assert seen.problems == []
+
+
+def assert_moves(widget, control, move, title):
+    """The control moves, the picture with it; then it is put back."""
+    start, value = picture(widget), control.evaluate(VALUE)
+    move(control)
+    redrawn(widget)
+    label = control.evaluate("input => input.labels[0].innerText")
+    assert control.evaluate(VALUE) != value, f"{title}: {label} did not move by {move.__name__}"
+    assert picture(widget) != start, f"{title}: moving {label} changed nothing"
+    control.evaluate(PUT_BACK, value)
 
 
 def test_widgets_move_by_touch_on_a_phone(visit):

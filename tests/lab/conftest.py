@@ -1,4 +1,4 @@
-"""JupyterLab on a copy of the notebooks, and a browser in front of it."""
+"""JupyterLab on a copy of the notebooks at their smallest, and a browser in front of it."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from playwright.sync_api import Browser
 from tests.browser import open_browser
 
 ROOT = Path(__file__).resolve().parents[2]
+PROFILES = r"PROFILE = \"lesson\"", r"PROFILE = \"smoke\""  # as a cell of a notebook's file
 # Every cell stays in the page, and Lab asks nobody for news.
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
@@ -46,6 +47,9 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks")
+    for notebook in (home / "notebooks").glob("[0-9]*.ipynb"):  # nbval has run them at lesson size
+        text = notebook.read_text(encoding="utf-8")
+        notebook.write_text(text.replace(*PROFILES), encoding="utf-8")
     for name, setting in SETTINGS.items():
         file = home / "settings" / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,11 @@ from companion.classroom.light import code_cells, errors, read_source
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_smoke_run(path, seed, tmp_path):
+def test_smoke_run(path, tmp_path):
     notebook = tmp_path / f"{path.stem}.ipynb"
     jupytext.write(read_source(path), notebook)
-    parameters = {"PROFILE": "smoke", "SEED": seed, "DEVICE": "cpu"}
+    parameters = {"PROFILE": "smoke", "SEED": 3, "DEVICE": "cpu"}
     finished = papermill.execute_notebook(
         notebook, None, parameters=parameters, cwd=path.parent, progress_bar=False, kernel_name="python3"
     )

@@ -533,12 +533,14 @@ each_hard = pytest.mark.parametrize(("gamma", "noise"), HARD.values(), ids=HARD)
 
 @pytest.mark.slow
 @each_hard
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single by its root"])
-def test_it_is_a_covariance_after_100_000_steps(dtype, gamma, noise):
+@pytest.mark.parametrize(
+    ("dtype", "eras"), [(torch.float64, 100), (torch.float32, 20)], ids=["double", "single by its root"]
+)
+def test_it_is_a_covariance_after_many_thousand_steps(dtype, eras, gamma, noise):
     m, b = 16, 4
     head = KalmanHead(m, 1, 1.0, noise, gamma, dtype=dtype)
     plane, targets = normal(3, m, dtype=dtype), torch.zeros(b, 1, dtype=dtype)
-    for era in range(100):
+    for era in range(eras):
         for features in badly_conditioned(1000 * b, m, dtype, era + 1, plane).split(b):
             head.update(features, targets)
         assert least(head) > 0

@@ -243,8 +243,13 @@ def test_the_other_stored_results_hold_every_kind_and_seed():
 
 
 def test_a_stored_run_can_be_had_again():
-    trace = lesson.run("online SGD", [views.chosen("online SGD", "permuted")], "permuted", (0,), tasks=40)
-    assert trace.accuracy.mean().item() == pytest.approx(views.values("permuted", "online SGD")[0], abs=2e-3)
+    """Up to what seeds differ by: another processor rounds otherwise, and rounding grows while a network learns."""
+    trace = lesson.run("hard reset", [views.chosen("hard reset", "permuted")], "permuted", (0,), tasks=40)
+    stored = views.values("permuted", "hard reset")
+    spread = max(stored) - min(stored)
+    assert trace.accuracy.mean().item() == pytest.approx(stored[0], abs=spread)
+    others = [views.values("permuted", kind)[0] for kind in KINDS if kind != "hard reset"]
+    assert min(abs(other - stored[0]) for other in others) > 2 * spread
 
 
 def test_costs_are_of_every_kind(monkeypatch):

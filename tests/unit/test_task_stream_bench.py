@@ -23,7 +23,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 @pytest.fixture(autouse=True)
 def two_budgets(monkeypatch):
     """Whatever is planned: all learners at 15 steps, some of them at 60, too."""
-    some = ("independent", "previous", "dynamic", "soup", "multitask", "pretrained")
+    some = ("independent", "previous", "dynamic", "soup", "pretrained")
     monkeypatch.setattr(bench, "PLAN", {"15": tuple(KINDS), "60": some})
 
 
@@ -140,12 +140,6 @@ def test_the_seed_is_of_the_stream_and_of_the_networks(two_steps):
     assert first["errors"] != second["errors"]
     networks = [body_of(lesson.trained(seed, cut=False)) for seed in (0, 1)]
     assert not torch.equal(*networks)
-
-
-def test_live_rows_are_those_of_the_run(two_steps):
-    rows = list(lesson.live("previous", tasks=2, seed=0, rate=0.05))
-    kept = lesson.run_of("previous", "15", 0.05, seed=0, tasks=2)
-    assert [row.error for row in rows] == kept["errors"]
 
 
 def test_what_is_left_of_the_pretrained_network_is_as_large_as_one_from_nothing():

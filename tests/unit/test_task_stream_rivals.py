@@ -10,15 +10,11 @@ from sklearn.metrics import accuracy_score, average_precision_score
 from torch import nn
 from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
+from toy_tasks import CLASSES, LABELS, WIDTH, Tiny, ToyStream, same
 
 from companion.data.streams.events import (
-    Dataset,
-    DatasetBuilder,
     MiniBatch,
     PredictionEvent,
-    TaskKey,
-    TaskKind,
-    TaskMetadata,
     TrainingEvent,
 )
 from companion.data.streams.mini import MiniStream
@@ -27,54 +23,20 @@ from companion.methods.nevis import Recipe, TaskData, body_of, head_weights, mak
 from companion.methods.pruning import count_flops
 from companion.methods.rivals.task_streams import closed_form, solved_head, soup
 
-CLASSES, LABELS = TaskKind.CLASSIFICATION, TaskKind.MULTI_LABEL_CLASSIFICATION
 RECIPE = Recipe(steps=3, batch=8, calibration=16)
 PENALTIES = (1e-3, 0.3, 30.0)
-WIDTH = 6
 
 
-class Tiny(nn.Module):
-    """Two convolutions with their norms, and a head."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        first = nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()
-        self.inner = nn.Sequential(*first, nn.Conv2d(4, WIDTH, 3, 2, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU())
-        self.head = nn.Linear(WIDTH, classes)
-
-    def features(self, x):
-        return self.inner(x).mean((2, 3))
-
-    def forward(self, x):
-        return self.head(self.features(x))
-
-
-class ToyStream:
-    """Tasks of noisy patterns, in double precision; the kind and number of classes or labels of each."""
-
-    def __init__(self, *tasks, seed: int = 0, noise: float = 1.5) -> None:
-        self.tasks, draws = {}, seeded(seed)
-        for place, (kind, count) in enumerate(tasks):
-            patterns, data = torch.randn(count, 64, generator=draws).double(), {}
-            for split, size in {"train": 30, "dev": 20, "test": 14}.items():
-                shown = (torch.rand(size, count, generator=draws) < 0.4).double()
-                shown[0] = 1
-                labels = torch.randint(count, (size,), generator=draws)
-                shown = one_hot(labels, count).double() if kind is CLASSES else shown
-                images = shown @ patterns + noise * torch.randn(size, 64, generator=draws).double()
-                images = images.view(size, 1, 8, 8)
-                data[split] = MiniBatch(images, labels, None) if kind is CLASSES else MiniBatch(images, None, shown)
-            self.tasks[f"task {place}"] = TaskKey(f"task {place}", kind, TaskMetadata(count)), data
-
-    def events(self):
-        for name in self.tasks:
-            yield TrainingEvent(f"{name}/train", f"{name}/train_and_dev", f"{name}/dev")
-            yield PredictionEvent(f"{name}/test")
-
-    def get_dataset_by_key(self, dataset_key):
-        name, _, split = dataset_key.rpartition("/")
-        key, data = self.tasks[name]
-        return Dataset(DatasetBuilder(data[split], 0), key, len(data[split].image))
+def toy(*tasks, seed=0, noise=1.5):
+    """A stream of noisy tasks in double precision; the kind and number of classes or labels of each."""
+    sizes = {"train": 30, "dev": 20, "test": 14}
+    stream = ToyStream(*((100 * seed + place, *task) for place, task in enumerate(tasks)), noise=noise, sizes=sizes)
+    for _, data in stream.tasks.values():
+        for split, batch in data.items():
+            data[split] = MiniBatch(
+                *(part.double() if torch.is_tensor(part) and part.is_floating_point() else part for part in batch)
+            )
+    return stream
 
 
 THREE = ((CLASSES, 3), (LABELS, 4), (CLASSES, 5))
@@ -105,16 +67,6 @@ def trained(learner, stream):
     return states[1:], used
 
 
-def same(first, second) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
-
-
 # --- the mean of the last networks --------------------------------------------------------------------------------
 
 
@@ -133,7 +85,7 @@ def starts(monkeypatch):
 
 @pytest.mark.parametrize("last", [1, 2, 4, 100])
 def test_a_soup_starts_from_the_mean_of_the_last_networks(last, starts):
-    stream = ToyStream(*THREE, (CLASSES, 3), (LABELS, 3), (CLASSES, 2))
+    stream = toy(*THREE, (CLASSES, 3), (LABELS, 3), (CLASSES, 2))
     learner = soup(stream, double, RECIPE, seed=4, last=last)
     states, used = trained(learner, stream)
     assert torch.equal(starts[0][0], body_of(make(double, 3, 4, 0)))
@@ -152,7 +104,7 @@ def test_a_soup_starts_from_the_mean_of_the_last_networks(last, starts):
 
 
 def test_a_soup_of_one_is_the_last_network():
-    stream = ToyStream(*THREE)
+    stream = toy(*THREE)
     rows = list(run(soup(stream, double, RECIPE, last=1), stream))
     assert rows == list(run(previous(stream, double, RECIPE), stream))
     states = [
@@ -219,7 +171,7 @@ def features_by_hand(model, images, statistics):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_penalty_with_the_lowest_error_on_the_development_pictures_is_kept(seed):
     """On a network with the statistics of the task's first pictures."""
-    stream, model = ToyStream(*THREE, seed=seed), trained_elsewhere()
+    stream, model = toy(*THREE, seed=seed), trained_elsewhere()
     learner = closed_form(stream, model, PENALTIES, Recipe(calibration=16))
     states, _ = trained(learner, stream)
     for place, (_, (key, data)) in enumerate(stream.tasks.items()):
@@ -247,7 +199,7 @@ def test_every_penalty_wins_somewhere_and_of_equal_ones_the_first():
     """The test above would not see a choice that is always the same."""
     kept, seeds = set(), range(8)
     for seed in seeds:
-        stream, model = ToyStream((CLASSES, 5), seed=seed, noise=3.0), trained_elsewhere()
+        stream, model = toy((CLASSES, 5), seed=seed, noise=3.0), trained_elsewhere()
         alone = [trained(closed_form(stream, model, (each,)), stream)[0][0]["heads"][0] for each in PENALTIES]
         chosen = trained(closed_form(stream, model, PENALTIES), stream)[0][0]["heads"][0]
         kept.add(next(place for place, head in enumerate(alone) if torch.equal(head, chosen)))
@@ -258,7 +210,7 @@ def test_every_penalty_wins_somewhere_and_of_equal_ones_the_first():
 
 @pytest.mark.parametrize("penalties", [(0.1,), PENALTIES])
 def test_solving_costs_the_passes_the_normal_equations_and_their_solutions(penalties):
-    stream, model = ToyStream(*THREE), trained_elsewhere()
+    stream, model = toy(*THREE), trained_elsewhere()
     learner = closed_form(stream, model, penalties, RECIPE)
     going, total = run(learner, stream), 0
     for row, count in zip(going, (3, 4, 5), strict=True):
@@ -270,7 +222,7 @@ def test_solving_costs_the_passes_the_normal_equations_and_their_solutions(penal
 
 
 def test_passes_are_what_torch_counts_while_it_solves():
-    stream, model = ToyStream(*THREE), trained_elsewhere()
+    stream, model = toy(*THREE), trained_elsewhere()
     learner = closed_form(stream, model, (0.1,), RECIPE)
     trained(learner, stream)  # the meter runs the network itself, once for each size
     for event, count in zip(list(stream.events())[::2], (3, 4, 5), strict=True):
@@ -284,7 +236,7 @@ def test_passes_are_what_torch_counts_while_it_solves():
 
 
 def test_the_network_stays_as_it_is_but_for_its_statistics():
-    stream, model = ToyStream(*THREE), trained_elsewhere().train()
+    stream, model = toy(*THREE), trained_elsewhere().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     states, used = trained(closed_form(stream, model, PENALTIES, RECIPE), stream)
     assert same(dict(model.state_dict()), before)
@@ -311,7 +263,7 @@ each_learner = pytest.mark.parametrize("make_learner", LEARNERS.values(), ids=LE
 
 @each_learner
 def test_a_run_that_was_left_goes_on_to_the_same_end(make_learner, tmp_path):
-    stream = ToyStream(*THREE)
+    stream = toy(*THREE)
     whole = run(make_learner(stream), stream)
     rows = list(whole)
     for count in range(3):
@@ -326,7 +278,7 @@ def test_a_run_that_was_left_goes_on_to_the_same_end(make_learner, tmp_path):
 
 @each_learner
 def test_global_random_numbers_do_not_matter(make_learner):
-    stream, runs = ToyStream(*THREE), []
+    stream, runs = toy(*THREE), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         runs.append(list(run(make_learner(stream), stream)))
@@ -334,7 +286,7 @@ def test_global_random_numbers_do_not_matter(make_learner):
 
 
 def test_another_seed_makes_another_soup():
-    stream = ToyStream(*THREE)
+    stream = toy(*THREE)
     bodies = [trained(soup(stream, double, RECIPE, seed=seed), stream)[0][-1]["bodies"] for seed in (0, 1)]
     assert not any(map(torch.equal, *bodies))
 

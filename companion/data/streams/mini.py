@@ -73,6 +73,7 @@ PHOTOGRAPHS = (
     "retina.jpg",
 )
 LONGEST = 600  # pixels of a photograph's longer side, after it was made smaller
+LOOKS, FLAT = 16, 0.02  # a region that varies less is passed over, so many times at most
 BANDS = {"train": (0.0, 0.5), "dev": (0.5, 0.65), "dev_test": (0.65, 0.8), "test": (0.8, 1.0)}  # of its width
 
 
@@ -143,7 +144,7 @@ def _name(place: int, family: str) -> str:
 
 
 def _generator(seed: int, place: int) -> torch.Generator:
-    return torch.Generator().manual_seed(1_000_003 * seed + place)
+    return torch.Generator().manual_seed(1_000_003 * int(seed) + place)
 
 
 def _family(seed: int, place: int) -> str:
@@ -251,12 +252,15 @@ def _textures(size: int, generator: torch.Generator):
 
     def draw(split: str, n: int) -> tuple[Tensor, Tensor]:
         labels = torch.randint(count, (n,), generator=generator)
-        places, crops = _unit((n, 2), generator), torch.empty(n, 1, side, side)
-        for row, (label, (down, across)) in enumerate(zip(labels.tolist(), places.tolist())):
+        places, crops = _unit((n, LOOKS, 2), generator), torch.empty(n, 1, side, side)
+        for row, (label, looks) in enumerate(zip(labels.tolist(), places.tolist())):
             photograph = _photographs()[chosen[label]]
-            left, right = (round(edge * photograph.shape[1]) for edge in BANDS[split])
-            top, left = int(down * (len(photograph) - side + 1)), left + int(across * (right - left - side + 1))
-            crops[row, 0] = photograph[top : top + side, left : left + side]
+            first, last = (round(edge * photograph.shape[1]) for edge in BANDS[split])
+            for down, across in looks:
+                top, left = int(down * (len(photograph) - side + 1)), first + int(across * (last - first - side + 1))
+                crops[row, 0] = photograph[top : top + side, left : left + side]
+                if crops[row].std() > FLAT:
+                    break
         return avg_pool2d(crops, side // SIZE), labels
 
     return count, _each(size, draw)

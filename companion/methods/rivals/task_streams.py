@@ -33,6 +33,7 @@ from companion.methods.nevis import (
     predict_stored,
     representation,
     require_call,
+    require_module,
     task_data,
     task_error,
     usage_of,
@@ -80,6 +81,7 @@ def closed_form(
         TypeError: no stream, no module or no recipe.
         ValueError: no penalty, or one that is not positive.
     """
+    require_module(model)
     require_call(stream, model, recipe, 0)
     require(len(penalties) > 0, "penalties", "empty", "at least one number")
     for penalty in penalties:

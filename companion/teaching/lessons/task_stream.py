@@ -4,7 +4,7 @@ A learner of the comparison is a *kind* at a *budget* with a *rate*: `run_of` le
 gives what the comparison keeps of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from companion.data.streams.mini import MiniStream
 from companion.foundations.residual import ExpandedResidualNet
-from companion.methods.nevis import Learner, Recipe, Row, Run, dynamic, independent, multitask, previous, run
+from companion.methods.nevis import Learner, Recipe, Run, dynamic, independent, multitask, previous, run
 from companion.methods.nevis import pretrained as start_from
 from companion.methods.pruning import prune_filters
 from companion.methods.rivals.task_streams import closed_form, soup
@@ -155,9 +155,3 @@ def kept_of(made: Run) -> dict[str, Any]:
         "search": made.state.get("search", [0.0] * len(training)),
         "sources": [-1 if source is None else source for source in sources],
     }
-
-
-def live(kind: str, tasks: int, seed: int, rate: float, budget: str = "15") -> Iterator[Row]:
-    """The first tasks of a stream, live."""
-    stream = MiniStream(tasks, seed)
-    return run(learner_of(kind, stream, budget, rate, seed), stream)

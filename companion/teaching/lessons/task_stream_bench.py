@@ -30,7 +30,8 @@ TUNED = tuple(dict.fromkeys(kind.tuned_as for kind in KINDS.values() if kind.tun
 FIRST_RATES = {"whole": 0.025, "pretrained": 0.025, "dynamic_pretrained": 0.025}  # where the search for a rate begins
 FIRST_RATE = 0.1
 NO_RATE = 1.0  # of a learner that takes no steps
-PLAN = {"15": tuple(KINDS)}  # who meets which budget, the smallest first
+CORE = ("independent", "previous", "dynamic", "soup", "pretrained")
+PLAN = {"15": tuple(KINDS), "60": CORE}  # who meets which budget, the smallest first
 
 
 class Job(NamedTuple):
@@ -54,9 +55,9 @@ def compare_rates(folder: Path = FOLDER, jobs: int = 1, budgets: Sequence[str] =
     wanted = {steps_of(budget) for budget in budgets}
     for steps in sorted({steps_of(budget) for budget in PLAN}, key=int):
         name = f"10_rates_{steps}"
-        if steps not in wanted and not is_stored(name):
-            continue
         if not is_stored(name):
+            if steps not in wanted:
+                continue
             tried = tuned(steps, before, folder, jobs)
             chosen = {kind: min(errors, key=errors.get) for kind, errors in tried.items()}
             data = {"seeds": TUNING_SEEDS, "tasks": TUNING_TASKS, "chosen": chosen, "tried": tried}

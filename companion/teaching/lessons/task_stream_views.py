@@ -56,7 +56,7 @@ def test_pictures(seed: int, place: int, count: int) -> tuple[UInt8[Tensor, "m h
     return grey, [" ".join(row) if row else "none" for row in told]
 
 
-def wall_tasks(seed: int, count: int = 10) -> list[dict[str, Any]]:
+def wall_tasks(seed: int, count: int = 9) -> list[dict[str, Any]]:
     """The tasks of a stream for `live_wall`."""
     stream, tasks = stream_of(seed), []
     for place, (key, family) in enumerate(zip(stream.tasks, stream.families)):
@@ -132,9 +132,10 @@ def operations(kind: str, budget: str) -> tuple[float, float]:
     return median(each["training"] for each in found) / GIGA, median(each["search"] for each in found) / GIGA
 
 
-def ahead(kind: str, base: str, budget: str, part: str = "whole stream") -> list[float]:
-    """For each seed how much lower the error is than another learner's at the same budget, as a share of that."""
-    return [1 - one / other for one, other in zip(errors(kind, budget, part), errors(base, budget, part))]
+def ahead(kind: str, base: str, budget: str | tuple[str, str], part: str = "whole stream") -> list[float]:
+    """For each seed how much lower the error is than another learner's, as a share of that; at a budget, or at one each."""
+    own, others = (budget, budget) if isinstance(budget, str) else budget
+    return [1 - one / other for one, other in zip(errors(kind, own, part), errors(base, others, part))]
 
 
 def percent(numbers: Sequence[Number]) -> str:

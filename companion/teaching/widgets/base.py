@@ -185,6 +185,54 @@ def require_words(title: str, alt: str) -> None:
         require(bool(words.strip()), name, "empty", "a text: not every reader sees the picture")
 
 
+def require_list(argument: str, values: object, of: str) -> None:
+    """Raise unless `values` is a tuple or list; `of` says of what, "numbers"."""
+    listed = isinstance(values, tuple | list)
+    require(listed, argument, f"a {type(values).__name__}", f"a tuple or list of {of}", TypeError)
+
+
+def require_label(argument: str, text: object, most: int) -> None:
+    """Raise unless `text` says something in at most so many characters."""
+    require(isinstance(text, str), argument, repr(text), "a text", TypeError)
+    fits = len(text.strip()) > 0 and len(text) <= most
+    require(fits, argument, repr(text), f"a text of 1 to {most} characters")
+
+
+def require_one(argument: str, chosen: object, names: Sequence[str]) -> None:
+    """Raise unless `chosen` is one of some names."""
+    require(isinstance(chosen, str), argument, repr(chosen), "a text", TypeError)
+    known = " or ".join(map(repr, names)) if len(names) <= 3 else f"one of the {len(names)} names"
+    require(chosen in names, argument, repr(chosen), known)
+
+
+def require_shown(shown: object, names: Sequence[str]) -> list[str]:
+    """The argument `shown` as a list; raise unless it is a tuple or list of some names."""
+    require_list("shown", shown, "names")
+    for name in shown:
+        require_one("each of shown", name, names)
+    return list(shown)
+
+
+def as_numbers(argument: str, values: object, form: str, wanted: str, real: str | None = None) -> torch.Tensor:
+    """Values in double precision on the CPU; raise unless they are real numbers in a `form`, "row" or "table".
+
+    `wanted` says what was expected in place of anything else, and `real` in place of complex numbers.
+    """
+    is_complex = isinstance(values, torch.Tensor) and values.is_complex()
+    require(not is_complex, argument, "a complex tensor", real or f"a {form} of real numbers", TypeError)
+    try:
+        return torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        came = f"a {type(values).__name__} that is no {form} of numbers"
+        raise TypeError(f"{argument} is {came}, but must be {wanted}.") from None
+
+
+def require_shares(argument: str, values: torch.Tensor, of: str) -> None:
+    """Raise unless all values are from 0 to 1; `of` says what they are, "errors"."""
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    require(inside, argument, "outside [0, 1] or not finite in some place", f"{of} from 0 to 1")
+
+
 def require_ends(argument: str, ends: object) -> None:
     """Raise unless `ends` is a pair of finite numbers that rises."""
     pair = isinstance(ends, tuple | list) and len(ends) == 2

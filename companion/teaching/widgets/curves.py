@@ -10,7 +10,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from companion.foundations.validation import Number, require, require_count, require_in
-from companion.teaching.widgets.base import MOST_BYTES, Widget, double_bytes, require_rising, require_words
+from companion.teaching.widgets.base import (
+    MOST_BYTES,
+    Widget,
+    as_numbers,
+    double_bytes,
+    require_label,
+    require_list,
+    require_one,
+    require_rising,
+    require_shares,
+    require_shown,
+    require_words,
+)
 
 MOST_WAYS, MOST_GROUPS, MOST_BUDGETS, MOST_TASKS, LONGEST_NAME = 14, 6, 24, 24, 40  # beyond, there is no room
 SHOWN_AS = ("accuracy", "error", "error (log)")
@@ -90,20 +102,20 @@ def live_curves(
     budgets = _require_budgets(budgets)
     names, accuracy = _require_ways(ways, len(budgets))
     firsts = [_first(name, way, len(budgets)) for name, way in ways.items()]
-    _require_one("reference", reference, names)
+    require_one("reference", reference, names)
     groups = list(dict.fromkeys(way["group"] for way in ways.values()))
     hues = len({way["group"] for name, way in ways.items() if name != reference})
     require(hues <= MOST_GROUPS, "ways", f"of {hues} groups", f"of at most {MOST_GROUPS} groups, the reference aside")
     tasks = _require_tasks(tasks, accuracy.shape[2])
-    shown = names if shown is None else _require_shown(shown, names)
+    shown = names if shown is None else require_shown(shown, names)
     if task is not None:
         require(len(tasks) > 0, "task", repr(task), "None, as there are no tasks")
-        _require_one("task", task, tasks)
+        require_one("task", task, tasks)
     budget = budgets[len(budgets) // 2] if budget is None else budget
     require_in("budget", budget, "(0, inf)")
     require(budget in budgets, "budget", budget, "one of budgets")
-    _require_one("shown_as", shown_as, SHOWN_AS)
-    _require_one("across", across, ACROSS)
+    require_one("shown_as", shown_as, SHOWN_AS)
+    require_one("across", across, ACROSS)
     none = [0] * len(budgets)
     return LiveCurves(
         kind="curves", title=title, alt=alt, note=note, names=names, tasks=tasks, budgets=budgets, seeds=accuracy.shape[1],
@@ -116,7 +128,7 @@ def live_curves(
 
 
 def _require_budgets(budgets: object) -> list[float]:
-    _require_list("budgets", budgets, "numbers")
+    require_list("budgets", budgets, "numbers")
     counted = f"{len(budgets)} numbers"
     require(2 <= len(budgets) <= MOST_BUDGETS, "budgets", counted, f"2 to {MOST_BUDGETS} numbers")
     for budget in budgets:
@@ -132,13 +144,13 @@ def _require_ways(ways: object, length: int) -> tuple[list[str], Float[Tensor, "
     require(2 <= len(ways) <= MOST_WAYS, "ways", f"{len(ways)} ways", f"2 to {MOST_WAYS} ways")
     shares: list[Tensor] = []
     for name, way in ways.items():
-        _require_name("each name of ways", name)
+        require_label("each name of ways", name, LONGEST_NAME)
         argument = f"ways[{name!r}]"
         require(isinstance(way, Mapping), argument, f"a {type(way).__name__}", "a mapping", TypeError)
         missing = [key for key in NEEDED if key not in way]
         require(not missing, argument, f"without {' and '.join(missing)}", f"a mapping with {', '.join(NEEDED)}")
-        _require_name(f"{argument}['group']", way["group"])
-        shares.append(_require_shares(f"{argument}['accuracy']", way["accuracy"], length))
+        require_label(f"{argument}['group']", way["group"], LONGEST_NAME)
+        shares.append(_shares_of(f"{argument}['accuracy']", way["accuracy"], length))
         shape, first = tuple(shares[-1].shape), tuple(shares[0].shape)
         require(shape == first, f"{argument}['accuracy']", f"of shape {shape}", f"of shape {first}, as the first")
     accuracy = torch.stack(shares)
@@ -147,19 +159,13 @@ def _require_ways(ways: object, length: int) -> tuple[list[str], Float[Tensor, "
     return list(ways), accuracy
 
 
-def _require_shares(argument: str, values: object, length: int) -> Float[Tensor, "seeds tasks budgets"]:
-    is_complex = isinstance(values, Tensor) and values.is_complex()
-    require(not is_complex, argument, "a complex tensor", "a table of real numbers", TypeError)
-    try:
-        accuracy = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        wanted = "shares of shape (seeds, tasks, budgets), a tensor or nested lists"
-        require(False, argument, f"a {type(values).__name__} that is no table of numbers", wanted, TypeError)
+def _shares_of(argument: str, values: object, length: int) -> Float[Tensor, "seeds tasks budgets"]:
+    wanted = "shares of shape (seeds, tasks, budgets), a tensor or nested lists"
+    accuracy = as_numbers(argument, values, "table", wanted)
     shape = tuple(accuracy.shape)
     fits = accuracy.ndim == 3 and accuracy.shape[2] == length and accuracy.numel() > 0
     require(fits, argument, f"of shape {shape}", f"of shape (seeds, tasks, {length})")
-    inside = bool(((accuracy >= 0) & (accuracy <= 1)).all())
-    require(inside, argument, "outside [0, 1] or not finite in some place", "shares from 0 to 1")
+    require_shares(argument, accuracy, "shares")
     return accuracy
 
 
@@ -170,7 +176,7 @@ def _first(name: str, way: Mapping[str, Any], length: int) -> int:
         if values is None:
             continue
         argument = f"ways[{name!r}][{key!r}]"
-        _require_list(argument, values, "numbers, or None")
+        require_list(argument, values, "numbers, or None")
         require(len(values) == length, argument, f"{len(values)} numbers", f"{length} numbers, one for each budget")
         for value in values:
             if key == "steps":
@@ -184,36 +190,11 @@ def _first(name: str, way: Mapping[str, Any], length: int) -> int:
 
 
 def _require_tasks(tasks: object, count: int) -> list[str]:
-    _require_list("tasks", tasks, "names")
+    require_list("tasks", tasks, "names")
     for name in tasks:
-        _require_name("each of tasks", name)
+        require_label("each of tasks", name, LONGEST_NAME)
     require(len(set(tasks)) == len(tasks), "tasks", list(tasks), "names that differ")
     wanted = f"{count} names, one for each task, or none"
     require(len(tasks) in (0, count), "tasks", f"{len(tasks)} names", wanted)
     require(len(tasks) <= MOST_TASKS, "tasks", f"{len(tasks)} names", f"at most {MOST_TASKS} names")
     return list(tasks)
-
-
-def _require_shown(shown: object, names: Sequence[str]) -> list[str]:
-    _require_list("shown", shown, "names")
-    for name in shown:
-        _require_one("each of shown", name, names)
-    return list(shown)
-
-
-def _require_one(argument: str, chosen: object, names: Sequence[str]) -> None:
-    """Raise unless `chosen` is one of some names."""
-    require(isinstance(chosen, str), argument, repr(chosen), "a text", TypeError)
-    known = " or ".join(map(repr, names)) if len(names) <= 3 else f"one of the {len(names)} names"
-    require(chosen in names, argument, repr(chosen), known)
-
-
-def _require_list(argument: str, values: object, of: str) -> None:
-    listed = isinstance(values, tuple | list)
-    require(listed, argument, f"a {type(values).__name__}", f"a tuple or list of {of}", TypeError)
-
-
-def _require_name(argument: str, name: object) -> None:
-    require(isinstance(name, str), argument, repr(name), "a text", TypeError)
-    fits = len(name.strip()) > 0 and len(name) <= LONGEST_NAME
-    require(fits, argument, repr(name), f"a text of 1 to {LONGEST_NAME} characters")

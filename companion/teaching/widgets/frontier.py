@@ -9,7 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from companion.foundations.validation import require, require_in
-from companion.teaching.widgets.base import Widget, double_bytes, require_words
+from companion.teaching.widgets.base import (
+    Widget,
+    as_numbers,
+    double_bytes,
+    require_label,
+    require_list,
+    require_one,
+    require_shares,
+    require_shown,
+    require_words,
+)
 
 MOST_LEARNERS, MOST_POINTS, MOST_PARTS, MOST_SEEDS = 14, 8, 4, 10  # beyond, there is no room; at most 36 kB of errors
 LONGEST_NAME, LONGEST_BUDGET = 40, 12
@@ -76,8 +86,8 @@ def live_frontier(
     require(isinstance(counted, bool), "counted", repr(counted), "True or False", TypeError)
     names, parts, errors = _require_points(points)
     reference = names[0] if reference is None else reference
-    _require_one("reference", reference, names)
-    shown = names if shown is None else _require_shown(shown, names)
+    require_one("reference", reference, names)
+    shown = names if shown is None else require_shown(shown, names)
     each = list(points.values())
     return LiveFrontier(
         kind="frontier", title=title, alt=alt, note=note, names=names, parts=parts, counted=counted,
@@ -103,9 +113,9 @@ def _require_points(points: object) -> tuple[list[str], list[str], Float[Tensor,
     parts: list[str] | None = None
     tables: list[Float[Tensor, "parts seeds"]] = []
     for name, own in points.items():
-        _require_text("each name of points", name, LONGEST_NAME)
+        require_label("each name of points", name, LONGEST_NAME)
         argument = f"points[{name!r}]"
-        _require_list(argument, own, "mappings")
+        require_list(argument, own, "mappings")
         require(1 <= len(own) <= MOST_POINTS, argument, f"{len(own)} mappings", f"1 to {MOST_POINTS} mappings")
         for place, point in enumerate(own):
             inner = f"{argument}[{place}]"
@@ -122,7 +132,7 @@ def _require_point(argument: str, point: object) -> None:
     require(isinstance(point, Mapping), argument, f"a {type(point).__name__}", "a mapping", TypeError)
     missing = [key for key in NEEDED if key not in point]
     require(not missing, argument, f"without {' and '.join(missing)}", f"a mapping with {', '.join(NEEDED)}")
-    _require_text(f"{argument}['budget']", point["budget"], LONGEST_BUDGET)
+    require_label(f"{argument}['budget']", point["budget"], LONGEST_BUDGET)
     require_in(f"{argument}['training']", point["training"], "(0, inf)")
     require_in(f"{argument}['search']", point["search"], "[0, inf)")
     errors, allowed = point["errors"], "a mapping from parts of the stream to the errors of the seeds"
@@ -133,7 +143,7 @@ def _require_parts(argument: str, errors: Mapping) -> list[str]:
     """The parts of the stream, which the first point names; raise if there are none or too many."""
     require(1 <= len(errors) <= MOST_PARTS, argument, f"of {len(errors)} parts", f"of 1 to {MOST_PARTS} parts")
     for part in errors:
-        _require_text(f"each part of {argument}", part, LONGEST_NAME)
+        require_label(f"each part of {argument}", part, LONGEST_NAME)
     return list(errors)
 
 
@@ -153,41 +163,9 @@ def _require_errors(
 
 def _require_row(argument: str, values: object) -> Float[Tensor, " seeds"]:
     """The errors of the seeds in double precision on the CPU; raise unless they are 1 to 10 shares."""
-    is_complex = isinstance(values, Tensor) and values.is_complex()
-    require(not is_complex, argument, "a complex tensor", "real numbers, one for each seed", TypeError)
-    try:
-        row = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        came = f"a {type(values).__name__} that is no row of numbers"
-        require(False, argument, came, "numbers, one for each seed: a tensor, an array or a list", TypeError)
+    wanted = "numbers, one for each seed: a tensor, an array or a list"
+    row = as_numbers(argument, values, "row", wanted, real="real numbers, one for each seed")
     fits = row.ndim == 1 and 1 <= len(row) <= MOST_SEEDS
     require(fits, argument, f"of shape {tuple(row.shape)}", f"of shape (seeds,), 1 to {MOST_SEEDS} seeds")
-    inside = bool(((row >= 0) & (row <= 1)).all())
-    require(inside, argument, "outside [0, 1] or not finite in some place", "errors from 0 to 1")
+    require_shares(argument, row, "errors")
     return row
-
-
-def _require_shown(shown: object, names: Sequence[str]) -> list[str]:
-    _require_list("shown", shown, "names")
-    for name in shown:
-        _require_one("each of shown", name, names)
-    return list(shown)
-
-
-def _require_one(argument: str, chosen: object, names: Sequence[str]) -> None:
-    """Raise unless `chosen` is one of some names."""
-    require(isinstance(chosen, str), argument, repr(chosen), "a text", TypeError)
-    known = " or ".join(map(repr, names)) if len(names) <= 3 else f"one of the {len(names)} names"
-    require(chosen in names, argument, repr(chosen), known)
-
-
-def _require_list(argument: str, values: object, of: str) -> None:
-    listed = isinstance(values, tuple | list)
-    require(listed, argument, f"a {type(values).__name__}", f"a tuple or list of {of}", TypeError)
-
-
-def _require_text(argument: str, text: object, most: int) -> None:
-    """Raise unless `text` says something in at most so many characters."""
-    require(isinstance(text, str), argument, repr(text), "a text", TypeError)
-    fits = len(text.strip()) > 0 and len(text) <= most
-    require(fits, argument, repr(text), f"a text of 1 to {most} characters")

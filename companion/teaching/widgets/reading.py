@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from companion.foundations.validation import require, require_count, require_floating
-from companion.teaching.widgets.base import Widget, require_words
+from companion.teaching.widgets.base import Widget, require_label, require_words
 
 MOST_CHARACTERS, MOST_READERS, MOST_MARKS, LONGEST_NAME = 16_000, 8, 8, 28  # beyond, there is no room
 STEPS = 16  # of the scale in which losses travel, to a bit
@@ -143,7 +143,7 @@ def _require_readers(log_losses: object, length: int) -> tuple[list[str], UInt8[
     require(2 <= len(log_losses) <= MOST_READERS, "log_losses", readers, f"2 to {MOST_READERS} readers")
     levels = []
     for name, log_loss in log_losses.items():
-        _require_name("each name of log_losses", name)
+        require_label("each name of log_losses", name, LONGEST_NAME)
         argument = f"log_losses[{name!r}]"
         _require_nats(argument, log_loss)
         wanted = f"of shape ({length},), one for each character"
@@ -162,11 +162,5 @@ def _require_marks(marks: object, length: int) -> dict[int, str]:
     for at, name in marks.items():
         require_count("each place of marks", at, 0)
         require(at < length, "each place of marks", at, f"at most {length - 1}, the last of the text")
-        _require_name("each name of marks", name)
+        require_label("each name of marks", name, LONGEST_NAME)
     return {int(at): marks[at] for at in sorted(marks)}
-
-
-def _require_name(argument: str, name: object) -> None:
-    require(isinstance(name, str), argument, repr(name), "a text", TypeError)
-    fits = len(name.strip()) > 0 and len(name) <= LONGEST_NAME
-    require(fits, argument, repr(name), f"a text of 1 to {LONGEST_NAME} characters")

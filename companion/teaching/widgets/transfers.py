@@ -11,7 +11,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from companion.foundations.validation import require, require_count
-from companion.teaching.widgets.base import Widget, double_bytes, require_words
+from companion.teaching.widgets.base import (
+    Widget,
+    as_numbers,
+    double_bytes,
+    require_label,
+    require_list,
+    require_shares,
+    require_words,
+)
 
 FEWEST_TASKS, MOST_TASKS, MOST_FAMILIES, MOST_LEARNERS, LARGEST = 2, 160, 10, 6, 32  # beyond, there is no room
 LONGEST_NAME, LONGEST_FAMILY, LONGEST_START = 40, 24, 16  # letters
@@ -106,14 +114,14 @@ def live_transfers(
 
 def _require_tasks(tasks: object) -> None:
     """Raise unless there is a fit number of them, each with a name and a family."""
-    _require_list("tasks", tasks, "mappings")
+    require_list("tasks", tasks, "mappings")
     counted = f"{len(tasks)} tasks"
     require(FEWEST_TASKS <= len(tasks) <= MOST_TASKS, "tasks", counted, f"{FEWEST_TASKS} to {MOST_TASKS} tasks")
     for place, task in enumerate(tasks):
         argument = f"tasks[{place}]"
         _require_entries(argument, task, ("name", "family"))
-        _require_text(f"{argument}['name']", task["name"], LONGEST_NAME)
-        _require_text(f"{argument}['family']", task["family"], LONGEST_FAMILY)
+        require_label(f"{argument}['name']", task["name"], LONGEST_NAME)
+        require_label(f"{argument}['family']", task["family"], LONGEST_FAMILY)
 
 
 def _require_thumbnails(tasks: Sequence[Mapping[str, Any]]) -> list[UInt8[Tensor, "h w"]]:
@@ -144,15 +152,15 @@ def _require_learners(learners: object, length: int) -> None:
     counted = f"{len(learners)} learners"
     require(1 <= len(learners) <= MOST_LEARNERS, "learners", counted, f"1 to {MOST_LEARNERS} learners")
     for name, learner in learners.items():
-        _require_text("each name of learners", name, LONGEST_NAME)
+        require_label("each name of learners", name, LONGEST_NAME)
         argument = f"learners[{name!r}]"
         _require_entries(argument, learner, ("sources", "errors"))
-        _require_text(f"{argument}['start']", learner.get("start", START), LONGEST_START)
+        require_label(f"{argument}['start']", learner.get("start", START), LONGEST_START)
         _require_sources(f"{argument}['sources']", learner["sources"], length)
 
 
 def _require_sources(argument: str, sources: object, length: int) -> None:
-    _require_list(argument, sources, "whole numbers")
+    require_list(argument, sources, "whole numbers")
     require(len(sources) == length, argument, f"{len(sources)} numbers", f"{length} numbers, one for each task")
     for place, source in enumerate(sources):
         each = f"{argument}[{place}]"
@@ -172,17 +180,10 @@ def _tables(name: str, learner: Mapping[str, Any], length: int) -> tuple[Float[T
 
 
 def _require_errors(argument: str, values: object, length: int) -> Float[Tensor, " n"]:
-    is_complex = isinstance(values, Tensor) and values.is_complex()
-    require(not is_complex, argument, "a complex tensor", "a row of real numbers", TypeError)
-    try:
-        errors = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        came = f"a {type(values).__name__} that is no row of numbers"
-        require(False, argument, came, "errors, a tensor or list", TypeError)
+    errors = as_numbers(argument, values, "row", "errors, a tensor or list")
     shape = tuple(errors.shape)
     require(shape == (length,), argument, f"of shape {shape}", f"of shape ({length},), one error for each task")
-    inside = bool(((errors >= 0) & (errors <= 1)).all())
-    require(inside, argument, "outside [0, 1] or not finite in some place", "errors from 0 to 1")
+    require_shares(argument, errors, "errors")
     return errors
 
 
@@ -191,14 +192,3 @@ def _require_entries(argument: str, given: object, needed: Sequence[str]) -> Non
     require(isinstance(given, Mapping), argument, f"a {type(given).__name__}", "a mapping", TypeError)
     missing = [key for key in needed if key not in given]
     require(not missing, argument, f"without {' and '.join(missing)}", f"a mapping with {' and '.join(needed)}")
-
-
-def _require_list(argument: str, values: object, of: str) -> None:
-    listed = isinstance(values, tuple | list)
-    require(listed, argument, f"a {type(values).__name__}", f"a tuple or list of {of}", TypeError)
-
-
-def _require_text(argument: str, text: object, longest: int) -> None:
-    require(isinstance(text, str), argument, repr(text), "a text", TypeError)
-    fits = len(text.strip()) > 0 and len(text) <= longest
-    require(fits, argument, repr(text), f"a text of 1 to {longest} characters")

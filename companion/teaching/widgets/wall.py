@@ -11,7 +11,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from companion.foundations.validation import require, require_count
-from companion.teaching.widgets.base import MOST_BYTES, Widget, double_bytes, require_words
+from companion.teaching.widgets.base import (
+    MOST_BYTES,
+    Widget,
+    as_numbers,
+    double_bytes,
+    require_label,
+    require_list,
+    require_shares,
+    require_shown,
+    require_words,
+)
 
 FEWEST_TASKS, MOST_TASKS, MOST_FAMILIES, MOST_LEARNERS = 2, 160, 10, 12  # beyond, there is no room
 MOST_PICTURES, LARGEST_SIDE = 16, 32
@@ -105,7 +115,7 @@ def live_wall(
 
 def _require_tasks(tasks: object) -> UInt8[np.ndarray, "tasks m h w"]:
     """Their pictures; raise unless all that a task needs is there."""
-    _require_list("tasks", tasks, "mappings")
+    require_list("tasks", tasks, "mappings")
     allowed = f"{FEWEST_TASKS} to {MOST_TASKS} tasks"
     require(FEWEST_TASKS <= len(tasks) <= MOST_TASKS, "tasks", f"{len(tasks)} tasks", allowed)
     pictures: list[np.ndarray] = []
@@ -114,8 +124,8 @@ def _require_tasks(tasks: object) -> UInt8[np.ndarray, "tasks m h w"]:
         require(isinstance(task, Mapping), argument, f"a {type(task).__name__}", "a mapping", TypeError)
         missing = [key for key in NEEDED if key not in task]
         require(not missing, argument, f"without {' and '.join(missing)}", f"a mapping with {', '.join(NEEDED)}")
-        _require_name(f"{argument}['name']", task["name"], LONGEST_NAME)
-        _require_name(f"{argument}['family']", task["family"], LONGEST_FAMILY)
+        require_label(f"{argument}['name']", task["name"], LONGEST_NAME)
+        require_label(f"{argument}['family']", task["family"], LONGEST_FAMILY)
         require_count(f"{argument}['classes']", task["classes"], 2)
         require_count(f"{argument}['train']", task["train"], 1)
         several = task["labels"]
@@ -144,7 +154,7 @@ def _require_pictures(argument: str, pictures: object) -> UInt8[np.ndarray, "m h
 
 
 def _require_captions(argument: str, captions: object, count: int) -> None:
-    _require_list(argument, captions, "texts")
+    require_list(argument, captions, "texts")
     require(len(captions) == count, argument, f"{len(captions)} texts", f"{count} texts, one for each picture")
     for caption in captions:
         require(isinstance(caption, str), f"each of {argument}", repr(caption), "a text", TypeError)
@@ -160,42 +170,20 @@ def _require_learners(learners: object, count: int) -> Float[Tensor, "learners t
     require(1 <= len(learners) <= MOST_LEARNERS, "learners", f"{len(learners)} learners", allowed)
     rows: list[Tensor] = []
     for name, values in learners.items():
-        _require_name("each name of learners", name, LONGEST_NAME)
+        require_label("each name of learners", name, LONGEST_NAME)
         rows.append(_require_errors(f"learners[{name!r}]", values, count))
     return torch.stack(rows)
 
 
 def _require_errors(argument: str, values: object, count: int) -> Float[Tensor, " tasks"]:
-    is_complex = isinstance(values, Tensor) and values.is_complex()
-    require(not is_complex, argument, "a complex tensor", "a row of real numbers", TypeError)
-    try:
-        errors = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        came = f"a {type(values).__name__} that is no row of numbers"
-        require(False, argument, came, "errors, one for each task, a list or a tensor", TypeError)
+    errors = as_numbers(argument, values, "row", "errors, one for each task, a list or a tensor")
     shape = tuple(errors.shape)
     require(shape == (count,), argument, f"of shape {shape}", f"of shape ({count},), one error for each task")
-    inside = bool(((errors >= 0) & (errors <= 1)).all())
-    require(inside, argument, "outside [0, 1] or not finite in some place", "errors from 0 to 1")
+    require_shares(argument, errors, "errors")
     return errors
 
 
 def _require_shown(shown: object, names: Sequence[str]) -> list[str]:
-    _require_list("shown", shown, "names")
+    require_list("shown", shown, "names")
     require(len(shown) > 0, "shown", "empty", "at least one name: the first is the reference")
-    for name in shown:
-        require(isinstance(name, str), "each of shown", repr(name), "a text", TypeError)
-        known = " or ".join(map(repr, names)) if len(names) <= 3 else f"one of the {len(names)} names"
-        require(name in names, "each of shown", repr(name), known)
-    return list(shown)
-
-
-def _require_list(argument: str, values: object, of: str) -> None:
-    listed = isinstance(values, tuple | list)
-    require(listed, argument, f"a {type(values).__name__}", f"a tuple or list of {of}", TypeError)
-
-
-def _require_name(argument: str, name: object, longest: int) -> None:
-    require(isinstance(name, str), argument, repr(name), "a text", TypeError)
-    fits = len(name.strip()) > 0 and len(name) <= longest
-    require(fits, argument, repr(name), f"a text of 1 to {longest} characters")
+    return require_shown(shown, names)
