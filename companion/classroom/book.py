@@ -1,7 +1,7 @@
 """Build the book: one call, no network, the path of its first page back.
 
-The lessons are executed here at their default profile, with every frame of every widget drawn, and kept in
-a cache: a build in which no code changed runs none of them again.
+The lessons are executed here at their default profile, with every frame of every widget drawn, one on each core, and kept
+in a cache: a build in which no code changed runs none of them again.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+
+from companion.classroom.sync import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("companion/*.py", "companion/[!_]*/**/*.*")
@@ -64,6 +66,8 @@ def build(strict: bool = True, root: Path = ROOT) -> Path:
     command += ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", "book", "-n", "--keep-going"]
     command += ["-W"] if strict else []
     environment = os.environ | {"COMPANION_FRAMES": "all", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    execution = [sys.executable, "-m", "companion.classroom.execution", str(folder / ".jupyter_cache")]
+    subprocess.run([*execution, *map(str, sources(root / "notebooks"))], cwd=root, env=environment, check=False)
     finished = subprocess.run(command, cwd=root, env=environment, check=False)
     if finished.returncode != 0 or not page.exists():
         raise BookFailed("The book did not build: see the warnings above.")
