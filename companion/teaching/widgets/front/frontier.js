@@ -221,7 +221,8 @@ function renderFrontier({ model, el }) {
     const plot = plotArea(width, height, rangeAcross(), heights, { left: FRONTIER_LEFT, above: 12 });
     const up = roundTicks(...heights, 5).map((tick) => [tick, `${Number((100 * tick).toPrecision(4))}\u202f%`]);
     for (const [tick] of up) line(pen, [plot.left, plot.at(0, tick)[1], plot.right, plot.at(0, tick)[1]], colours.line, 1);
-    const ticks = logTicks(...rangeAcross().map((end) => 10 ** end), (plot.right - plot.left) / 54);
+    const fits = (tick) => plot.at(Math.log10(tick), 0)[0] < plot.right - 12;  // a number at the edge would be cut off
+    const ticks = logTicks(...rangeAcross().map((end) => 10 ** end), (plot.right - plot.left) / 54).filter(fits);
     drawTicks(pen, plot, colours, { across: "operations on the whole stream, GFLOP", heights: up, places: ticks.map((tick) => [Math.log10(tick), gflopText(1e9 * tick)]) });
     return plot;
   }

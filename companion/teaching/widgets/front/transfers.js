@@ -391,7 +391,7 @@ function renderTransfers({ model, el }) {
   const chainParts = makeTransferChain(thumbnails, { names, go: (task) => goTo(task) });
   const matrix = makeTransferMatrix(familyNames), hasReference = sets.some(({ references }) => references.some((each) => !Number.isNaN(each)));
   const own = makeCounts({ error: "error of this task", ...(hasReference ? { reference: "without transfer" } : {}) });
-  const { row, counts } = makeCounts({ own: "from their own family", other: "from another family", none: "", tree: "in the largest tree" });
+  const { row, counts } = makeCounts({ own: "from own family", other: "from another family", none: "", tree: "in the largest tree" });
   const noneWords = counts.none.previousSibling;
 
   function fillChain(width) {
