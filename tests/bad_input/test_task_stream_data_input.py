@@ -3,6 +3,7 @@
 Runs without the type-checking hook, as a user would meet it: `pytest tests/bad_input`.
 """
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,3 +55,8 @@ def test_a_refusal_leaves_the_stream_as_it_was():
     with pytest.raises(ValueError, match="dataset_key"):
         STREAM.get_dataset_by_key("nothing")
     assert STREAM.get_dataset_by_key(f"{FIRST}/train").num_examples >= 50
+
+
+def test_a_seed_of_numpy_is_a_seed():
+    (first,), (second,) = MiniStream(1, np.int64(3)).tasks, MiniStream(np.int64(1), 3).tasks
+    assert first == second

@@ -5,7 +5,6 @@ be learned.
 import itertools
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from agree import seeded
@@ -165,11 +164,6 @@ def test_a_data_set_is_its_keys():
 def test_names_say_place_and_family():
     names = [key.name for key in whole(0).tasks]
     assert names == [f"{place:03d}-{family.replace(' ', '_')}" for place, family in enumerate(whole(0).families)]
-
-
-def test_a_seed_of_numpy_is_a_seed():
-    (first,), (second,) = MiniStream(1, seed=np.int64(3)).tasks, MiniStream(1, seed=3).tasks
-    assert first == second
 
 
 def test_a_stream_repeats_itself_and_a_shorter_one_is_its_beginning():
