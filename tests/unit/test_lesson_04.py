@@ -73,7 +73,9 @@ def test_smoke_takes_a_shipped_witness_for_any_seed():
 
 
 def test_the_fashion_witness_trains_and_flows_at_smoke_size(tmp_path, monkeypatch):
+    few = lesson.training_set("fashion")[:64]
     monkeypatch.setattr(lesson, "RUNS", tmp_path)
+    monkeypatch.setattr(lesson, "training_set", lambda *given: few)
     model = lesson.witness("fashion", Session("smoke", 0, CPU))
     start = lesson.start("fashion", 0, 3)
     *_, clothes = adaptive_flow(model, start, model.noising.levels(2), step=0.1, inner_steps=1)
