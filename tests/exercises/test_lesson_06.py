@@ -483,7 +483,7 @@ def test_right_answers_pass_on_other_random_inputs_too(name, answer, seed, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 @pytest.mark.parametrize(
     ("name", "mistake", "answer", "failed"),
     [row for row in WRONG if row[0] in ("06.3", "06.4", "06.6")],

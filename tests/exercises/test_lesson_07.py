@@ -791,7 +791,7 @@ def test_right_answers_pass_on_other_random_inputs_too(name, answer, seed, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 @pytest.mark.parametrize(
     ("name", "mistake", "answer", "failed"),
     [row for row in WRONG if row[0] in ("07.1", "07.2", "07.3", "07.4", "07.6")],
