@@ -828,11 +828,6 @@ def test_there_are_six_exercises():
     assert [exercise.id for exercise in exercises("09")] == [f"09.{number}" for number in range(1, 7)]
 
 
-def test_each_wrong_answer_has_a_name_of_its_own():
-    names = [row[:2] for row in WRONG]
-    assert len(set(names)) == len(names)
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("name", "answer"), RIGHT, ids=lambda part: part if isinstance(part, str) else "")
 def test_right_answers_pass_on_other_random_inputs_too(name, answer, seed, monkeypatch):
