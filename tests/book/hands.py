@@ -43,12 +43,13 @@ INKS = """(widget, names) => names.map((name) => {
 })"""
 
 # Pairs of parts that lie over each other, and parts that reach beyond the widget, or whose own text does beyond them.
-CLASHES = """(widget, { where, nested }) => {
+CLASHES = """(widget, { where, nested, cut }) => {
   const parts = [...widget.querySelectorAll(where)].filter((part) => part.getClientRects().length);
   const boxes = parts.map((part) => part.getBoundingClientRect()), edge = widget.getBoundingClientRect(), found = [];
   const named = (part) => part.textContent || part.className || part.tagName;
   boxes.forEach((one, i) => {
-    if (one.left < edge.left || one.right > edge.right || parts[i].scrollWidth > parts[i].clientWidth + 1 && parts[i].clientWidth) found.push(named(parts[i]));
+    const isCut = !cut && parts[i].clientWidth && parts[i].scrollWidth > parts[i].clientWidth + 1;
+    if (one.left < edge.left || one.right > edge.right || isCut) found.push(named(parts[i]));
     boxes.slice(i + 1).forEach((other, k) => {
       if (nested && parts[i].contains(parts[i + 1 + k])) return;
       const across = Math.min(one.right, other.right) - Math.max(one.left, other.left), down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
@@ -59,9 +60,12 @@ CLASHES = """(widget, { where, nested }) => {
 }"""
 
 
-def clashes(widget, where, nested=False):
-    """Parts, by a selector, that lie over each other or reach beyond the widget, in words; `nested` ones may hold others."""
-    return widget.evaluate(CLASHES, {"where": where, "nested": nested})
+def clashes(widget, where, nested=False, cut=False):
+    """Parts, by a selector, that lie over each other or reach beyond the widget, in words.
+
+    `nested` ones may hold others; of those that may be `cut`, text may be longer than its place.
+    """
+    return widget.evaluate(CLASHES, {"where": where, "nested": nested, "cut": cut})
 
 
 def slider(widget, name):
