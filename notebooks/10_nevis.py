@@ -221,7 +221,7 @@ live_frontier(
 # Fifteen steps a task are few; a learner that searches for nothing can buy more of them. The same learners at sixty, each with the rate that suits sixty:
 
 # %% tags=["hide-input"]
-views.budget_table(("independent", "previous", "dynamic", "soup", "pretrained"), ["60"])
+views.budget_table(tuple(lesson.KINDS), ["60"])
 
 # %% tags=["claim"]
 spent = {budget: sum(views.operations(kind, budget)) for kind, budget in (("dynamic", "15"), ("independent", "60"))}
