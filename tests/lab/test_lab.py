@@ -119,15 +119,15 @@ def test_widgets_answer_to_mouse_and_keyboard(lesson):
     times = []
     for widget in widgets.all():
         widget.scroll_into_view_if_needed()
-        for control in widget.locator("input[type=range]:visible").all():
+        for place, control in enumerate(widget.locator("input[type=range]:visible").all()):
             box = control.bounding_box()
             ratio = control.evaluate("input => (input.value - input.min) / (input.max - input.min)")
             there = {"x": box["width"] * (0.1 if ratio > 0.5 else 0.9), "y": box["height"] / 2}
             change(widget, control, lambda control=control, there=there: control.click(position=there))
-            arrow = "ArrowLeft" if ratio > 0.5 else "ArrowRight"
-            # Focus is on the slider; Lab must neither take the key nor move to another cell.
-            change(widget, control, lambda control=control, arrow=arrow: control.press(arrow))
-            assert control.evaluate("input => document.activeElement === input")
+            if place == 0:  # the page of the book takes keys to every control; here Lab must not take them away
+                arrow = "ArrowLeft" if ratio > 0.5 else "ArrowRight"
+                change(widget, control, lambda control=control, arrow=arrow: control.press(arrow))
+                assert control.evaluate("input => document.activeElement === input")
         if widget.locator("img.lim-frame").count():
             last = float(widget.locator("input[type=range]").first.get_attribute("max"))
             places = [last * part for part in (0.13, 0.47, 0.81, 0.28, 0.66, 0.93)]

@@ -20,3 +20,5 @@ def test_smoke_run(path, tmp_path):
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in finished.cells)
     assert all(cell.execution_count for cell in code_cells(finished))
     assert errors(finished) == []
+    checked = [cell for cell in finished.cells if "check" in cell.metadata.get("tags", [])]
+    assert all(" · right. " in cell.outputs[0].data["text/plain"] for cell in checked)
