@@ -130,33 +130,11 @@ def lesson_functions(name: str, modules: list[str] | None = None) -> Iterator[tu
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Import what a lesson imports, and name what is missing."""
-    import platform
+    """Say what is here and what is missing."""
+    from companion import readiness
 
-    print(f"Python {platform.python_version()} on {platform.system()}")
-    missing = 0
-    for name in (
-        "torch",
-        "numpy",
-        "jaxtyping",
-        "matplotlib",
-        "anywidget",
-        "filterpy",
-        "ipykernel",
-        "jupyterlab",
-        "jupytext",
-        "safetensors",
-        "scipy",
-        "skimage",
-        "sklearn",
-    ):
-        try:
-            print(f"  {name} {getattr(importlib.import_module(name), '__version__', 'found')}")
-        except ImportError as error:
-            print(f"  {name} is missing: {error}")
-            missing += 1
-    print("Run `make lab` to install what is missing." if missing else "Ready: `make lab` opens the first notebook.")
-    return 1 if missing else 0
+    print(readiness.report())
+    return 1 if readiness.missing() else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Start here
 #
-# **Learning in Motion** teaches ten recent methods of machine learning by letting you move them. This page takes five minutes and shows the four things that every lesson is made of: a figure that moves, a claim that can fail, an exercise that answers, and code that you can take away.
+# **Learning in Motion** teaches ten recent methods of machine learning by letting you move them. This page takes ten minutes. It shows the four things that every lesson is made of: a figure that moves, a claim that can fail, an exercise that answers, and code that you can take away. Then it shows the way: which lesson needs which, and three routes through them.
 #
 # In JupyterLab, run the cells from top to bottom: *Run → Run All Cells*, or `Shift+Enter` one at a time. Reading this in a browser, as a page of the book? Everything that moves still moves.
 
@@ -21,10 +21,11 @@ DEVICE = "auto"
 # %% tags=["setup"]
 import torch
 
+from companion import readiness
 from companion.data import toy
 from companion.foundations.diffusion import sample, time_grid
 from companion.foundations.distances import energy_distance, noise_floor
-from companion.teaching import Slider, begin, check, claim, explore, figures, particles
+from companion.teaching import Choice, Slider, begin, check, claim, curriculum, explore, figures, particles
 
 session = begin(PROFILE, SEED, DEVICE)
 generator = session.generator()
@@ -99,20 +100,79 @@ check("01.1", 0.5)
 # from companion.methods.distributional import DistributionalDenoiser, sample_distributional, train_distributional
 # ```
 #
-# ## The lessons
+# ## Is this machine ready?
+
+# %%
+print("\n".join(readiness.missing()) or "This machine has all that the lessons need.")
+
+# %% [markdown]
+# Nothing is fetched from the network after this, and no lesson takes longer than a minute to run. (`python -m companion doctor` says more.)
 #
-# | | lesson | you will see | minutes |
-# |---|---|---|---|
-# | **When samples move** | 01 [Distributional diffusion](01_distributional_diffusion.ipynb) | a denoiser that draws, and so can take big steps | 35 |
-# | | 02 [Speculative sampling](02_speculative_sampling.ipynb) | cheap drafts, checked together, that leave every probability as it was | 35 |
-# | | 03 [Learned guidance](03_learned_guidance.ipynb) | a guidance knob that turns itself, for each class and each step | 35 |
-# | | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | 35 |
-# | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | 35 |
-# | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | 35 |
-# | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | 35 |
-# | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | 35 |
-# | **When tasks move** | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | 35 |
-# | | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | 40 |
+# ## The map
+#
+# Which lesson needs which? Five short *foundations* (left) carry the ten methods (right). Whoever knows Python, least squares, and what a neural network is can start at any box that no line leads to. Choose a route, and see what it takes in and what it leaves out.
+
+# %% tags=["widget"]
+routes = Choice([curriculum.EVERYTHING, *curriculum.ROUTES], curriculum.EVERYTHING, "Route")
+explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
+
+# %% [markdown]
+# | | lesson | you will see | first | read | exercises |
+# |---|---|---|---|---|---|
+# | **Foundations** | f1 [Distances](f1_distances.ipynb) | how far apart two clouds are, and when that is chance | – | 15 min | 30 min |
+# | | f2 [Diffusion in two dimensions](f2_diffusion_in_two_dimensions.ipynb) | noise that becomes data, with nothing learned | – | 20 min | 25 min |
+# | | f3 [Guidance](f3_guidance.ipynb) | a sharper class, and what it is not | f1, f2 | 15 min | 25 min |
+# | | f4 [Least squares with a memory](f4_least_squares_with_a_memory.ipynb) | ridge, recursive least squares and Kalman, as one | – | 20 min | 25 min |
+# | | f5 [Learning on a stream](f5_learning_on_a_stream.ipynb) | what to test when the data never stop | – | 20 min | 25 min |
+# | **When samples move** | 01 [Distributional diffusion](01_distributional_diffusion.ipynb) | a denoiser that draws, and so can take big steps | f1, f2 | 35 min | 70 min |
+# | | 02 [Speculative sampling](02_speculative_sampling.ipynb) | cheap drafts, checked together, that leave every probability as it was | f2 (01) | 35 min | 70 min |
+# | | 03 [Learned guidance](03_learned_guidance.ipynb) | a guidance knob that turns itself, for each class and each step | f3, 01 | 35 min | 80 min |
+# | | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | f1, f2 (01) | 35 min | 90 min |
+# | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | f4 | 35 min | 105 min |
+# | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | f4, f5 (05) | 35 min | 90 min |
+# | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | f5 (06) | 35 min | 95 min |
+# | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | f5 | 35 min | 95 min |
+# | **When tasks move** | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | – | 35 min | 105 min |
+# | | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | (f5, 09) | 40 min | 105 min |
+#
+# *First* is what to do before; what helps stands in brackets. Minutes are to read; each lesson runs in one more.
+#
+# ### Seminar, 90 minutes
+#
+# | when | lessons | what |
+# |---|---|---|
+# | 0–20 | [f2](f2_diffusion_in_two_dimensions.ipynb) | the question: noise becomes data; why few steps fail |
+# | 20–70 | [01](01_distributional_diffusion.ipynb) | the answer of one paper, widget by widget: predict first, then move |
+# | 70–90 | [01](01_distributional_diffusion.ipynb) | exercise 01.1 in pairs, and where the method fails |
+#
+# ### Reading group, one week
+#
+# | when | lessons | what |
+# |---|---|---|
+# | Monday | [f1](f1_distances.ipynb), [f2](f2_diffusion_in_two_dimensions.ipynb) | both foundations, at home; bring one question each |
+# | Tuesday | [01](01_distributional_diffusion.ipynb) | the lesson, then exercises 01.1 and 01.3 |
+# | Wednesday | [02](02_speculative_sampling.ipynb) | the lesson; what would a wrong verifier change? |
+# | Thursday | [f3](f3_guidance.ipynb), [03](03_learned_guidance.ipynb) | what guidance samples, and who turns the knob |
+# | Friday | [04](04_mmd_gradient_flow.ipynb) | the same data without an adversary; which of the four would you use, and for what? |
+#
+# ### Course, twelve weeks
+#
+# | when | lessons | what |
+# |---|---|---|
+# | Week 1 | [f1](f1_distances.ipynb), [f2](f2_diffusion_in_two_dimensions.ipynb) | distances and diffusion; the machine is ready |
+# | Week 2 | [01](01_distributional_diffusion.ipynb) | draws in place of means |
+# | Week 3 | [02](02_speculative_sampling.ipynb) | drafts and a verifier |
+# | Week 4 | [f3](f3_guidance.ipynb), [03](03_learned_guidance.ipynb) | guidance, exact and learned |
+# | Week 5 | [04](04_mmd_gradient_flow.ipynb) | flows down a distance |
+# | Week 6 | [f4](f4_least_squares_with_a_memory.ipynb), [05](05_closed_form_last_layer.ipynb) | what can be solved need not be learned |
+# | Week 7 | [f5](f5_learning_on_a_stream.ipynb), [06](06_kalman_online.ipynb) | streams, and a filter that forgets |
+# | Week 8 | [07](07_soft_reset.ipynb) | networks that lose and regain the ability to learn |
+# | Week 9 | [08](08_dynamic_evaluation.ipynb) | language models that go on learning |
+# | Week 10 | [09](09_compute_optimal_transfer.ipynb) | smaller networks from larger ones |
+# | Week 11 | [10](10_nevis.ipynb) | a hundred tasks, and the bill |
+# | Week 12 | – | projects: one claim of a lesson, on data of your own |
+#
+# Other weeks are as good: *When data move* makes one of f4, f5 and lessons 05 to 08. The [instructor's pages](../book/how-to-teach.md) have a plan for each lesson.
 #
 # ## When something goes wrong
 #

@@ -12,7 +12,7 @@
 # A diffusion model turns noise into data a little at a time, because at each step it knows only the *mean* of what the clean point may be. This lesson teaches a model the whole *distribution* instead, and then takes big steps.
 #
 # - **You will be able to** say why few sampling steps fail, score a distribution by its draws alone, train a denoiser that draws, and judge a fast sampler against its rivals at equal cost.
-# - **You need first** what a neural network and a Gaussian are, and to have seen that a diffusion model denoises. Bayes' rule helps.
+# - **You need first** what a neural network and a Gaussian are, and to have seen that a diffusion model denoises (foundation [f2](f2_diffusion_in_two_dimensions.ipynb)) and how two clouds are compared ([f1](f1_distances.ipynb)). Bayes' rule helps.
 # - **Minutes**: 35 to read, 2 to run, 70 for the exercises.
 # - **Paper**: De Bortoli, Galashov, Guntupalli, Zhou, Murphy, Gretton and Doucet, *Distributional Diffusion Models with Scoring Rules*, ICML 2025, [arXiv 2502.02483](https://arxiv.org/abs/2502.02483).
 

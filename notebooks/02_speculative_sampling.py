@@ -12,7 +12,7 @@
 # A good diffusion model is slow for a plain reason: its steps wait for each other. Speculative sampling lets a cheap guess walk ahead, asks the good model about all the guessed places at once, and keeps what the good model could have done itself. Nothing is approximated. Not one probability changes.
 #
 # - **You will be able to** couple two Gaussians so that one draw serves both as often as possible, run and count a speculative sampler, test a sampler's *steps* rather than its samples, and say when speculation does not pay.
-# - **You need first** what a Gaussian and a conditional probability are, and the bridge of [lesson 01](01_distributional_diffusion.ipynb).
+# - **You need first** what a Gaussian and a conditional probability are, and the bridge of foundation [f2](f2_diffusion_in_two_dimensions.ipynb) or [lesson 01](01_distributional_diffusion.ipynb).
 # - **Minutes**: 35 to read, 1 to run, 70 for the exercises.
 # - **Paper**: De Bortoli, Galashov, Gretton and Doucet, *Accelerated Diffusion Models via Speculative Sampling*, ICML 2025, [arXiv 2501.05370](https://arxiv.org/abs/2501.05370).
 

@@ -12,7 +12,7 @@
 # Everyone who samples images from a diffusion model turns one knob, the guidance weight, by hand. What does the knob do to the distribution? And could the model turn it by itself, for each class and each moment?
 #
 # - **You will be able to** say what a guidance weight repairs and what it breaks, learn the weight from data for a model that you cannot retrain, tell guidance from sampling a powered density, and judge a guided sampler by more than its looks.
-# - **You need first** from [lesson 01](01_distributional_diffusion.ipynb) the bridge and its DDIM step, the energy distance and the energy score.
+# - **You need first** from [lesson 01](01_distributional_diffusion.ipynb) the bridge and its DDIM step, the energy distance and the energy score; from foundation [f3](f3_guidance.ipynb) what guidance does.
 # - **Minutes**: 35 to read, 1 to run, 80 for the exercises.
 # - **Paper**: Galashov, Pokle, Doucet, Gretton, Delbracio and De Bortoli, *Learn to Guide Your Diffusion Model*, ICLR 2026, [arXiv 2510.00815](https://arxiv.org/abs/2510.00815).
 

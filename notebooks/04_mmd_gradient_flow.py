@@ -12,7 +12,7 @@
 # A kernel can move a cloud of points onto data, with no network and no adversary. But a kernel that sees far is blind near by. Diffusion has a dial from far to near. What if the kernel turned with it?
 #
 # - **You will be able to** say which bandwidth moves a cloud best and why no single one is enough, train a witness at every noise level with no generator and no adversary, flow down it with the data put away, and tell a sampler that learned from one that copied.
-# - **You need first** from [lesson 01](01_distributional_diffusion.ipynb) the forward noise and the energy distance. Kernels are explained here.
+# - **You need first** the forward noise (foundation [f2](f2_diffusion_in_two_dimensions.ipynb) or [lesson 01](01_distributional_diffusion.ipynb)) and the energy distance ([f1](f1_distances.ipynb)). Kernels are explained here.
 # - **Minutes**: 35 to read, 1 to run, 90 for the exercises.
 # - **Paper**: Galashov, De Bortoli and Gretton, *Deep MMD Gradient Flow Without Adversarial Training*, ICLR 2025, [arXiv 2405.06780](https://arxiv.org/abs/2405.06780).
 

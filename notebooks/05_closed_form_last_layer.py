@@ -12,7 +12,7 @@
 # With squared loss, the best last layer of a network is a formula. We have known that formula for two centuries, and yet we let gradient descent grope for it, step by step, together with everything else. What happens if we put it in?
 #
 # - **You will be able to** descend on a backbone whose last layer is always solved, say why no gradient goes through the solve, repair the solve when a batch is too small for it, and tell what the solve itself brought from what came with it.
-# - **You need first** ridge regression, and what a gradient step is. Nothing from the other lessons.
+# - **You need first** ridge regression (foundation [f4](f4_least_squares_with_a_memory.ipynb)), and what a gradient step is. Nothing from the other lessons.
 # - **Minutes**: 35 to read, 1 to run, 105 for the exercises.
 # - **Paper**: Galashov and others, *Closed-Form Last Layer Optimization*, 2025, [arXiv 2510.04606](https://arxiv.org/abs/2510.04606).
 

@@ -12,7 +12,7 @@
 # A model that learns as it goes must also forget: what was true last month may be wrong today. But how fast? Forget too slowly and the past holds you back. Forget too fast and you never know anything well. Can a model find the right speed *while it is being tested*?
 #
 # - **You will be able to** track a last layer with a Kalman filter, score a model on a stream without fooling yourself, let it learn how much to forget, and say when a steady forgetting is the wrong thing to do.
-# - **You need first** ridge regression and what a covariance is. Lesson 05 helps: its recursive least squares is this filter without drift.
+# - **You need first** ridge regression and the Kalman filter of foundation [f4](f4_least_squares_with_a_memory.ipynb); what a stream is ([f5](f5_learning_on_a_stream.ipynb)). Lesson 05 helps: its recursive least squares is this filter without drift.
 # - **Minutes**: 35 to read, 1 to run, 90 for the exercises.
 # - **Paper**: Titsias and others, *Kalman Filter for Online Classification of Non-Stationary Data*, ICLR 2024, [arXiv 2306.08448](https://arxiv.org/abs/2306.08448).
 

@@ -12,7 +12,7 @@
 # A language model reads a text, and predicts each character before it sees it. Usually its weights stay as they are. What if it kept learning from what it reads? It would have two memories: the *context*, exact and short, and the *weights*, vague and long. Which one should remember what?
 #
 # - **You will be able to** let a language model learn from the text that it is tested on, without cheating; choose how much of it learns, and how fast; weigh context against weights at equal compute; and say what learning forgets.
-# - **You need first** a softmax, gradient descent, and roughly what a transformer does.
+# - **You need first** a softmax, gradient descent, roughly what a transformer does, and that one tests before one trains (foundation [f5](f5_learning_on_a_stream.ipynb)).
 # - **Minutes**: 35 to read, 1 to run, 95 for the exercises.
 # - **Paper**: Rannen-Triki and others, *Revisiting Dynamic Evaluation: Online Adaptation for Large Language Models*, 2024, [arXiv 2403.01518](https://arxiv.org/abs/2403.01518).
 

@@ -25,7 +25,7 @@ NBVAL += ["--nbval-cell-timeout", "300"]
 GROUPS = {
     "unit": ["tests/unit", HOOK, *NO_SOCKETS, "-n", "2", "--dist", "worksteal"],
     "bad_input": ["tests/bad_input", *NO_SOCKETS, *TWO_WORKERS],  # without the hook, which would speak first
-    "exercises": ["tests/exercises", *TWO_WORKERS],
+    "exercises": ["tests/exercises", "-n", "2", "--dist", "worksteal"],
     "notebooks": ["tests/notebooks", "-n", "2", "--dist", "worksteal"],
     "nbval": ["notebooks", "--ignore=notebooks/student", *NBVAL, *TWO_WORKERS],
     "book": ["tests/book", *TWO_WORKERS],

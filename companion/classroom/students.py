@@ -15,6 +15,7 @@ from nbformat.v4 import new_notebook
 
 from companion.classroom.light import KERNEL, notebook_text, numbered, read_source
 
+NUMBERED = "[0-9f][0-9]_*"  # 01_slug of a method, f1_slug of a foundation
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = "...  # your code here"
 
@@ -59,7 +60,7 @@ def write_students(exercises: Path, out: Path) -> list[Path]:
     """Write the student notebook of every source in the folder `exercises` into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    for source in sorted(exercises.glob("[0-9][0-9]_*.py")):
+    for source in sorted(exercises.glob(f"{NUMBERED}.py")):
         written.append(out / f"{source.stem}.ipynb")
         written[-1].write_text(notebook_text(student_notebook(read_source(source))), encoding="utf-8")
     return written

@@ -18,11 +18,10 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from companion.classroom.light import NotebookError, code_cells, code_key, execute, light, notebook_text, read_source
-from companion.classroom.students import student_notebook
+from companion.classroom.students import NUMBERED, student_notebook
 from companion.teaching.provenance import source_hash
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMBERED = "[0-9][0-9]_*"
 
 
 class SyncFailed(RuntimeError):

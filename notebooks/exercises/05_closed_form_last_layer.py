@@ -413,7 +413,7 @@ figures.describe(figure, alt)
 #
 # $(P^{-1} + F^\top F)^{-1} = P - P F^\top (I + F P F^\top)^{-1} F P$ by Woodbury, and $A^{-1} F^\top = P F^\top (I + F P F^\top)^{-1}$ is the push-through of 05.2 once more: there the covariance is $I/(b\lambda)$, and so a proximal step is one update of a filter that believes every direction equally unsure before each batch.
 #
-# Forgetting adds $Q = P' - P$ to the covariance before a batch. It is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds a like amount of doubt, but lets the mean go home to 0 as well. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
+# Forgetting adds $Q = P' - P$ to the covariance before a batch. As a share of the covariance it is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds a like amount of doubt, but lets the mean go home to 0 as well. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
 #
 # </details>
 

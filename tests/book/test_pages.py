@@ -17,26 +17,32 @@ def test_page_is_quiet_whole_and_accessible_and_fits(visit, name, theme, sizes):
     seen = visit(name, sizes[0], theme)
     number = seen.show_widgets()
     assert seen.page.locator("html").get_attribute("data-theme") == theme
-    is_lesson = name.startswith(("notebooks/0", "notebooks/1")) and not name.endswith("00_start_here")
-    assert_whole(seen.page, number, is_lesson)
+    assert_whole(seen.page, number, fewest_widgets(name))
     for size in (sizes[0], sizes[1], sizes[0]):
         seen.page.set_viewport_size(dict(zip(("width", "height"), size)))
         assert too_wide(seen.page) == []
     assert seen.problems == []
     seen.page.evaluate(OPEN_FOLDS)
-    barriers = serious_barriers(seen.page, inside=name in ("book/index", THOROUGH), rules=None if theme == "light" else [CONTRAST])
+    barriers = serious_barriers(seen.page, inside=name == THOROUGH, rules=None if theme == "light" else [CONTRAST])
     assert not barriers, "\n".join(barriers)
     assert seen.problems == []
 
 
-def assert_whole(page, number, is_lesson):
+def fewest_widgets(name):
+    """How many a page must have: three in the lesson of a method, one in that of a foundation."""
+    folder, _, stem = name.rpartition("/")
+    lesson = folder == "notebooks" and stem != "00_start_here"
+    return (1 if stem.startswith("f") else 3) if lesson else 0
+
+
+def assert_whole(page, number, fewest):
     """Mathematics is set, and so many widgets are alive."""
     assert page.locator(".math:not(:has(mjx-container)), [data-mml-node=merror]").count() == 0
     assert page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count() == 0
     assert page.locator(".lim-host[data-state=shown] .lim-widget").count() == number
     assert page.locator(".jupyter-widgets, .widget-subarea").count() == 0
-    if is_lesson:
-        assert number >= 3
+    if fewest:
+        assert number >= fewest
         assert page.locator("mjx-container").count() > 0
 
 

@@ -1,10 +1,12 @@
 """Answers to the exercises of every lesson: wrong ones get the hint that fits, other right ones pass.
 
 A lesson's answers are the lists WRONG, of (exercise, mistake, answer, failed property), and RIGHT, of (exercise,
-answer), of its module `test_lesson_NN.py`.
+answer), of its module `test_lesson_NN.py`. Checks draw random inputs, the same ones each time; the answers in DRAWN are
+right on others, too, and wrong answers to the exercises in STEADY get the same hint there.
 """
 
 import importlib
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,44 @@ LESSONS = sorted(path.stem for path in Path(__file__).parent.glob("test_lesson_*
 ANSWERS = [importlib.import_module(name) for name in LESSONS]
 WRONG = [row for lesson in ANSWERS for row in lesson.WRONG]
 RIGHT = [row for lesson in ANSWERS for row in lesson.RIGHT]
+DRAWN = [row for lesson in ANSWERS for row in getattr(lesson, "DRAWN", lesson.RIGHT)]
+STEADY = [row for lesson in ANSWERS for row in lesson.WRONG if row[0] in getattr(lesson, "STEADY", ())]
 FEWEST = {"08": 8, "09": 15, "10": 15}  # wrong answers to each exercise of a lesson; 7 elsewhere
 
 
-@pytest.mark.parametrize(
-    ("exercise", "mistake", "answer", "failed"), WRONG, ids=[f"{row[0]} {row[1]}" for row in WRONG]
-)
+def names(rows):
+    """How a test names answers: by their exercise, and by the mistake or their place in the list."""
+    return [f"{row[0]} {row[1] if len(row) > 2 else place}" for place, row in enumerate(rows)]
+
+
+def draw_others(monkeypatch, seed):
+    """Let checks draw other random inputs: their seeds are checksums."""
+    monkeypatch.setattr(zlib, "crc32", lambda text, crc32=zlib.crc32: crc32(text + bytes([seed])))
+
+
+@pytest.mark.parametrize(("exercise", "mistake", "answer", "failed"), WRONG, ids=names(WRONG))
 def test_a_wrong_answer_gets_the_hint_that_fits(exercise, mistake, answer, failed):
     verdict = check(exercise, answer)
     assert (verdict.status, verdict.failed) == ("not yet", failed), verdict
 
 
-@pytest.mark.parametrize(
-    ("exercise", "answer"), RIGHT, ids=[f"{name} {place}" for place, (name, _) in enumerate(RIGHT)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("exercise", "mistake", "answer", "failed"), STEADY, ids=names(STEADY))
+def test_a_wrong_answer_gets_the_same_hint_on_other_draws(exercise, mistake, answer, failed, monkeypatch):
+    draw_others(monkeypatch, 0)
+    assert check(exercise, answer).failed == failed
+
+
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT, ids=names(RIGHT))
 def test_another_way_to_be_right_passes(exercise, answer):
+    verdict = check(exercise, answer)
+    assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("exercise", "answer"), DRAWN, ids=names(DRAWN))
+def test_a_right_answer_passes_on_other_draws(exercise, answer, seed, monkeypatch):
+    draw_others(monkeypatch, seed)
     verdict = check(exercise, answer)
     assert verdict.status == "right", verdict
 

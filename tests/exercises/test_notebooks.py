@@ -13,11 +13,11 @@ import torch
 from nbclient import NotebookClient
 
 from companion.classroom.light import read_source
-from companion.classroom.students import STUB, student_notebook
+from companion.classroom.students import NUMBERED, STUB, student_notebook
 from companion.teaching.checks import check, exercises
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "exercises"
-SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+SOURCES = sorted(FOLDER.glob(f"{NUMBERED}.py"))
 each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
 
@@ -82,7 +82,7 @@ def test_solutions_are_judged_right_without_a_notebook_too(path):
 @each_source
 def test_headers_agree_with_the_registry(path):
     text = "\n\n".join(cell.source for cell in read_source(path).cells if cell.cell_type == "markdown")
-    headers = re.findall(r"^## \d\d\.\d+ · .*\n\nDifficulty .*$", text, flags=re.M)
+    headers = re.findall(r"^## [\df]\d\.\d+ · .*\n\nDifficulty .*$", text, flags=re.M)
     assert headers == [exercise.header for exercise in exercises(path.stem[:2])]
 
 

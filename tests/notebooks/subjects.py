@@ -7,12 +7,15 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from companion.classroom.light import code_cells, read_source
+from companion.classroom.students import NUMBERED
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 START = NOTEBOOKS / "00_start_here.py"
-LESSONS = sorted(path for path in NOTEBOOKS.glob("[0-9][0-9]_*.py") if path != START)
-EXERCISES = sorted((NOTEBOOKS / "exercises").glob("[0-9][0-9]_*.py"))
+FOUNDATIONS = sorted(NOTEBOOKS.glob("f[0-9]_*.py"))
+METHODS = sorted(path for path in NOTEBOOKS.glob("[0-9][0-9]_*.py") if path != START)
+LESSONS = [*FOUNDATIONS, *METHODS]
+EXERCISES = sorted((NOTEBOOKS / "exercises").glob(f"{NUMBERED}.py"))
 SOURCES = [START, *LESSONS, *EXERCISES]
 
 read = cache(read_source)

@@ -1,6 +1,7 @@
 """The learners and stored comparison of lesson 10, and what its views make of it."""
 
 from collections import Counter
+from statistics import median
 
 import pytest
 import torch
@@ -68,6 +69,13 @@ def test_training_costs_the_same_wherever_a_network_starts():
     }
     assert max(costs.values()) == pytest.approx(min(costs.values()), rel=1e-5)
     assert views.operations("multitask", "15")[0] > 1.8 * costs["independent"]
+
+
+@pytest.mark.parametrize("kind", bench.PLAN["4 x 15"])
+def test_four_trials_cost_more_than_sixty_steps_and_bring_far_less(kind):
+    assert views.operations(kind, "4 x 15")[0] > views.operations(kind, "60")[0]
+    assert abs(median(views.ahead(kind, kind, ("4 x 15", "15")))) < 0.15
+    assert min(views.ahead(kind, kind, ("60", "4 x 15"))) > 0.2
 
 
 # --- views ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,11 @@ from companion.teaching.checks import (  # noqa: F401  (reading a lesson's modul
     lesson_08,
     lesson_09,
     lesson_10,
+    lesson_f1,
+    lesson_f2,
+    lesson_f3,
+    lesson_f4,
+    lesson_f5,
 )
 from companion.teaching.checks.framework import REGISTRY, Exercise, Property, Verdict, judge
 

@@ -30,9 +30,8 @@ TUNED = tuple(dict.fromkeys(kind.tuned_as for kind in KINDS.values() if kind.tun
 FIRST_RATES = {"whole": 0.025, "pretrained": 0.025, "dynamic_pretrained": 0.025}  # where the search for a rate begins
 FIRST_RATE = 0.1
 NO_RATE = 1.0  # of a learner that takes no steps
-CORE = ("independent", "previous", "dynamic", "soup", "pretrained")
 STEPPING = tuple(kind for kind in KINDS if KINDS[kind].tuned_as)  # more steps change nothing for the others
-PLAN = {"15": tuple(KINDS), "60": STEPPING, "4 x 15": CORE}  # who meets which budget
+PLAN = {"15": tuple(KINDS), "60": STEPPING, "4 x 15": ("independent", "previous", "dynamic")}  # who meets which budget
 
 
 class Job(NamedTuple):

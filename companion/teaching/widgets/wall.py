@@ -184,6 +184,6 @@ def _require_errors(argument: str, values: object, count: int) -> Float[Tensor, 
 
 
 def _require_shown(shown: object, names: Sequence[str]) -> list[str]:
-    require_list("shown", shown, "names")
-    require(len(shown) > 0, "shown", "empty", "at least one name: the first is the reference")
-    return require_shown(shown, names)
+    found = require_shown(shown, names)
+    require(len(found) > 0, "shown", "empty", "at least one name: the first is the reference")
+    return found
