@@ -3,7 +3,7 @@
 >>> [one.id for one in stands_on("03")]
 ['f1', 'f2', 'f3', '01', '03']
 >>> sum(LESSONS[name].read for name in ROUTES["Seminar, 90 minutes"].lessons)
-50
+55
 """
 
 from collections.abc import Iterator
