@@ -117,25 +117,29 @@ routes = Choice([curriculum.EVERYTHING, *curriculum.ROUTES], curriculum.EVERYTHI
 explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 
 # %% [markdown]
-# | | lesson | you will see | first | read | exercises |
-# |---|---|---|---|---|---|
-# | **Foundations** | f1 [Distances](f1_distances.ipynb) | how far apart two clouds are, and when that is chance | – | 15 min | 30 min |
-# | | f2 [Diffusion in two dimensions](f2_diffusion_in_two_dimensions.ipynb) | noise that becomes data, with nothing learned | – | 20 min | 25 min |
-# | | f3 [Guidance](f3_guidance.ipynb) | a sharper class, and what it is not | f1, f2 | 15 min | 25 min |
-# | | f4 [Least squares with a memory](f4_least_squares_with_a_memory.ipynb) | ridge, recursive least squares and Kalman, as one | – | 20 min | 25 min |
-# | | f5 [Learning on a stream](f5_learning_on_a_stream.ipynb) | what to test when the data never stop | – | 20 min | 25 min |
-# | **When samples move** | 01 [Distributional diffusion](01_distributional_diffusion.ipynb) | a denoiser that draws, and so can take big steps | f1, f2 | 35 min | 70 min |
-# | | 02 [Speculative sampling](02_speculative_sampling.ipynb) | cheap drafts, checked together, that leave every probability as it was | f2 (01) | 35 min | 70 min |
-# | | 03 [Learned guidance](03_learned_guidance.ipynb) | a guidance knob that turns itself, for each class and each step | f3, 01 | 35 min | 80 min |
-# | | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | f1, f2 (01) | 35 min | 90 min |
-# | **When data move** | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | f4 | 35 min | 105 min |
-# | | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | f4, f5 (05) | 35 min | 90 min |
-# | | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | f5 (06) | 35 min | 95 min |
-# | | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | f5 | 35 min | 95 min |
-# | **When tasks move** | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | – | 35 min | 105 min |
-# | | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | (f5, 09) | 40 min | 105 min |
+# | lesson | you will see | first | minutes |
+# |---|---|---|---|
+# | **Foundations** | | | |
+# | f1 [Distances](f1_distances.ipynb) | how far apart two clouds are, and when that is chance | – | 15 + 30 |
+# | f2 [Diffusion in two dimensions](f2_diffusion_in_two_dimensions.ipynb) | noise that becomes data, with nothing learned | – | 20 + 25 |
+# | f3 [Guidance](f3_guidance.ipynb) | a sharper class, and what it is not | f1, f2 | 15 + 25 |
+# | f4 [Least squares with a memory](f4_least_squares_with_a_memory.ipynb) | ridge, recursive least squares and Kalman, as one | – | 20 + 25 |
+# | f5 [Learning on a stream](f5_learning_on_a_stream.ipynb) | what to test when the data never stop | – | 20 + 25 |
+# | **When samples move** | | | |
+# | 01 [Distributional diffusion](01_distributional_diffusion.ipynb) | a denoiser that draws, and so can take big steps | f1, f2 | 35 + 70 |
+# | 02 [Speculative sampling](02_speculative_sampling.ipynb) | cheap drafts, checked together, that leave every probability as it was | f2 (01) | 35 + 70 |
+# | 03 [Learned guidance](03_learned_guidance.ipynb) | a guidance knob that turns itself, for each class and each step | f3, 01 | 35 + 80 |
+# | 04 [Deep MMD gradient flow](04_mmd_gradient_flow.ipynb) | particles that go downhill to the data, on a slope learned from noise | f1, f2 (01) | 35 + 90 |
+# | **When data move** | | | |
+# | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | f4 | 35 + 105 |
+# | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | f4, f5 (05) | 35 + 90 |
+# | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | f5 (06) | 35 + 95 |
+# | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | f5 | 35 + 95 |
+# | **When tasks move** | | | |
+# | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | – | 35 + 105 |
+# | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | (f5, 09) | 40 + 105 |
 #
-# *First* is what to do before; what helps stands in brackets. Minutes are to read; each lesson runs in one more.
+# *First* is what to do before; what helps stands in brackets. *Minutes* are to read, and for the exercises; each lesson runs in one more.
 #
 # ### Seminar, 90 minutes
 #

@@ -126,7 +126,7 @@ claim(
 )
 
 # %% [markdown]
-# Now turn both. Start with the drift at 0: a smaller rate is better in the end, but slower to get there. Then let the mean wander faster, and find for each drift the rate whose grey curve settles on the dashed line. Look at the left panel too: does the prediction come late, or does it tremble?
+# Now turn both. Start with the drift at 0: a smaller rate is better in the end, but slower to get there. Then let the mean wander faster, and find for each drift the rate whose grey curve settles on the dashed line. Look at the upper panel too: does the prediction come late, or does it tremble?
 
 # %% tags=["widget"]
 rate = Choice([0.02, 0.1, 0.3, 0.6, 1.0], 0.1, "Rate a")

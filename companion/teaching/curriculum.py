@@ -150,16 +150,15 @@ def _names(ids: tuple[str, ...]) -> str:
 
 
 def lesson_table() -> str:
-    """All lessons, in Markdown: what one will see, what to do first (in brackets: what helps), minutes."""
-    lines = ["| | lesson | you will see | first | read | exercises |", "|---|---|---|---|---|---|"]
+    """All lessons, in Markdown: what one will see, what to do first (in brackets: what helps), minutes to read and for
+    the exercises."""
+    lines = ["| lesson | you will see | first | minutes |", "|---|---|---|---|"]
     for part in (FOUNDATIONS, SAMPLES, DATA, TASKS):
+        lines.append(f"| **{part}** | | | |")
         for one in (lesson for lesson in LESSONS.values() if lesson.part == part):
             helped = f" ({_names(one.helped_by)})" if one.helped_by else ""
             first = f"{_names(one.needs)}{helped}".removeprefix("– ")
-            mark = f"**{part}** " if one.id in ("f1", "01", "05", "09") else ""
-            lines.append(
-                f"| {mark}| {one.id} {one.link} | {one.sight} | {first} | {one.read} min | {one.exercises} min |"
-            )
+            lines.append(f"| {one.id} {one.link} | {one.sight} | {first} | {one.read} + {one.exercises} |")
     return "\n".join(lines)
 
 
@@ -175,7 +174,7 @@ def route_table(name: str) -> str:
 # --- the map ------------------------------------------------------------------------------------------------------
 
 PLACES = {"f1": 0.5, "f2": 2.0, "f3": 3.5, "f4": 5.4, "f5": 7.4} | {f"{k:02}": k - 1.0 for k in range(1, 11)}
-LEFT, RIGHT, WIDTH, HEIGHT = 0.0, 5.4, 3.6, 0.66
+LEFT, RIGHT, WIDTH, HEIGHT = 0.0, 4.4, 3.3, 0.8
 
 
 @cache
@@ -191,7 +190,7 @@ def map_figure(route: str = EVERYTHING) -> figures.Picture:
     """
     require(route in (EVERYTHING, *ROUTES), "route", repr(route), "one of " + ", ".join((EVERYTHING, *ROUTES)))
     chosen = tuple(LESSONS) if route == EVERYTHING else ROUTES[route].lessons
-    figure, (axes,) = figures.panels(1, size=(6.6, 6.4))
+    figure, (axes,) = figures.panels(1, size=(4.8, 7.0))  # narrow: legible on a phone
     for needed, one in _edges():
         inside = needed in chosen and one in chosen
         colour = figures.LEARNED if inside else figures.EXACT
@@ -199,9 +198,7 @@ def map_figure(route: str = EVERYTHING) -> figures.Picture:
     for one in LESSONS.values():
         _draw_box(axes, one, one.id in chosen)
     for part, place in ((SAMPLES, "01"), (DATA, "05"), (TASKS, "09")):
-        axes.text(
-            RIGHT + WIDTH + 0.2, PLACES[place] - 0.4, part, rotation=-90, va="top", fontsize=10, color=figures.EXACT
-        )
+        axes.text(RIGHT + WIDTH + 0.15, PLACES[place] - 0.4, part, rotation=-90, va="top", color="#6b6b6b")
     axes.set(xlim=(LEFT - 0.5, RIGHT + WIDTH + 0.6), ylim=(9.6, -0.6))
     axes.axis("off")
     names = ", ".join(chosen)
@@ -234,12 +231,12 @@ def _draw_box(axes, one: Lesson, chosen: bool) -> None:
     axes.add_patch(box)
     label = "\n".join(_wrapped(f"{one.id} · {one.title}"))
     axes.text(
-        left + 0.14, place, label, va="center", fontsize=9.5, linespacing=1.0, zorder=4,
+        left + 0.14, place, label, va="center", fontsize=10.5, linespacing=1.0, zorder=4,
         color="white" if chosen else figures.INK,
     )  # fmt: skip
 
 
-def _wrapped(label: str, width: int = 29) -> Iterator[str]:
+def _wrapped(label: str, width: int = 19) -> Iterator[str]:
     line = ""
     for word in label.split():
         if line and len(line) + 1 + len(word) > width:

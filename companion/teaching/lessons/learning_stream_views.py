@@ -23,7 +23,7 @@ KINDS = ("no drift", "labels, sudden", "labels, gradual", "inputs, gradual")
 Kind: TypeAlias = Literal["no drift", "labels, sudden", "labels, gradual", "inputs, gradual"]
 NETWORKS, POINTS, INPUTS, CLASSES, WIDTH, BATCH, PASSES = 5, 16, 8, 4, 16, 4, 8
 Reset: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]  # (theta, start, fresh) -> theta
-TRACKER_ALT = "Left a wandering mean in grey and the prediction in blue, right the squared error over time: it falls from the start and settles, exact and measured alike. A small rate comes late, a large one trembles with the noise; for each drift one rate settles on the dashed line."
+TRACKER_ALT = "Above a wandering mean in grey and the prediction in blue, below the squared error over time: it falls from the start and settles, exact and measured alike. A small rate comes late, a large one trembles with the noise; for each drift one rate settles on the dashed line."
 COLOURS = {
     "nothing": figures.RIVAL,
     "hard reset": figures.EXACT,
@@ -207,7 +207,7 @@ def rates_figure(
 
 
 def tracker_figure(rate: Number, drift: Number, runs: int = 300, n: int = 120) -> figures.Picture:
-    """Left: one stream and the tracker. Right: the mean squared error over time from a start that is 3 off, over many runs.
+    """Above: one stream and the tracker. Below: the mean squared error over time from a start that is 3 off, over many runs.
 
     `drift` is the standard deviation of a step of the mean; the noise has 1. Exact in grey; dashed: the best rate's error.
     """
@@ -215,27 +215,27 @@ def tracker_figure(rate: Number, drift: Number, runs: int = 300, n: int = 120) -
     mean, observations = wandering_mean(n, drift**2, runs=runs, generator=torch.Generator().manual_seed(0))
     mean, observations = mean + 3, observations + 3
     predictions = track(observations, rate)
-    figure, (left, right) = figures.panels(2, size=(4.3, 3.2))
-    left.plot(observations[1], ".", color=figures.EXACT, markersize=4, alpha=0.55, label="seen")
-    left.plot(mean[1], color=figures.EXACT, linewidth=3, label="mean")
-    left.plot(predictions[1], color=figures.LEARNED, linewidth=1.8, label="prediction")
+    figure, (above, below) = figures.panels(1, 2, size=(5.0, 2.7))  # one upon the other: legible on a phone
+    above.plot(observations[1], ".", color=figures.EXACT, markersize=4, alpha=0.55, label="seen")
+    above.plot(mean[1], color=figures.EXACT, linewidth=3, label="mean")
+    above.plot(predictions[1], color=figures.LEARNED, linewidth=1.8, label="prediction")
     middle, reach = mean[1].mean().item(), max(5.0, 0.75 * (mean[1].max() - mean[1].min()).item())
-    left.set(
+    above.set(
         xlabel="row",
         title=f"rate {rate:.2g}, drift {drift:.2g}",
         ylim=(min(middle - reach, -0.5), middle + 1.35 * reach),
     )
-    left.legend(ncols=3, loc="upper center", fontsize=9.5, columnspacing=1, handlelength=1.4)
+    above.legend(ncols=3, loc="upper center", fontsize=9.5, columnspacing=1, handlelength=1.4)
     steps = torch.arange(n, dtype=torch.float64)
     settled = tracking_error(rate, drift**2)
     exact = settled + (9 - settled) * (1 - rate) ** (2 * steps)
-    right.plot(steps, exact, color=figures.EXACT, linewidth=4, label="exact")
-    right.plot((predictions - mean).square().mean(0), color=figures.LEARNED, linewidth=1.6, label="measured")
+    below.plot(steps, exact, color=figures.EXACT, linewidth=4, label="exact")
+    below.plot((predictions - mean).square().mean(0), color=figures.LEARNED, linewidth=1.6, label="measured")
     if drift > 0:
         best = tracking_error(best_rate(drift**2), drift**2)
-        right.axhline(best, color=figures.INK, linestyle="--", linewidth=1.3, label="best rate, settled")
-    right.set(yscale="log", ylim=(0.001, 60), xlabel="row", title="squared error over time")
-    right.legend(fontsize=9.5, loc="lower left")
+        below.axhline(best, color=figures.INK, linestyle="--", linewidth=1.3, label="best rate, settled")
+    below.set(yscale="log", ylim=(0.001, 60), xlabel="row", title="squared error over time")
+    below.legend(fontsize=9.5, loc="lower left")
     return figures.describe(figure, TRACKER_ALT)
 
 
