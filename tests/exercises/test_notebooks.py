@@ -1,6 +1,6 @@
 """The exercise notebooks: solutions are right, stubs not attempted, headers say what the registry says.
 
-What the committed solutions show is what a kernel says: nbval runs them and compares. Student notebooks are run here.
+What the committed solutions show is what a kernel says: nbval runs them and compares.
 """
 
 import math
@@ -10,7 +10,6 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbclient import NotebookClient
 
 from companion.classroom.light import read_source
 from companion.classroom.students import NUMBERED, STUB, student_notebook
@@ -23,13 +22,6 @@ each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.ste
 
 def tagged(notebook, tag):
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
-
-
-def run(notebook, folder):
-    """Run it at smoke size."""
-    (parameters,) = tagged(notebook, "parameters")
-    parameters.source = parameters.source.replace('"lesson"', '"smoke"')
-    return NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
 
 
 def verdicts(notebook):
@@ -56,15 +48,12 @@ def test_every_solution_is_right_in_its_notebook(path):
 
 
 @each_source
-def test_the_student_notebook_runs_to_the_end_and_every_check_reads_not_attempted(path):
+def test_in_the_student_notebook_every_solution_is_a_stub(path):
     student = student_notebook(read_source(path))
     stubs = [cell.source for cell in tagged(student, "exercise")]
     assert stubs
     assert all(STUB in source for source in stubs)
     assert not any("SOLUTION" in cell.source for cell in student.cells)
-    shown = verdicts(run(student, path.parent))
-    assert list(shown) == names(path)
-    assert all(text.startswith(f"○ {name} · not attempted. ") for name, text in shown.items()), shown
 
 
 @each_source
