@@ -24,10 +24,17 @@ NBVAL += ["--nbval-cell-timeout", "300"]
 
 GROUPS = {
     "unit": ["tests/unit", HOOK, *NO_SOCKETS, "-n", "2", "--dist", "worksteal"],
-    "bad_input": ["tests/bad_input", *NO_SOCKETS, *TWO_WORKERS],  # without the hook, which would speak first
+    "bad_input": [
+        "tests/bad_input",
+        *NO_SOCKETS,
+        "-n",
+        "2",
+        "--dist",
+        "worksteal",
+    ],  # without the hook, which would speak first
     "exercises": ["tests/exercises", "-n", "2", "--dist", "worksteal"],
     "notebooks": ["tests/notebooks", "-n", "2", "--dist", "worksteal"],
-    "nbval": ["notebooks", "--ignore=notebooks/student", *NBVAL, *TWO_WORKERS],
+    "nbval": ["notebooks", "--ignore=notebooks/student", "--ignore=notebooks/exercises", *NBVAL, *TWO_WORKERS],
     "book": ["tests/book", *TWO_WORKERS],
     "lab": ["tests/lab", "-n", "2", "--dist", "worksteal"],  # each worker has a JupyterLab of its own
 }

@@ -14,14 +14,12 @@ from pathlib import Path
 import jupytext
 from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
-from nbformat.v4 import new_markdown_cell
 from sphinx.util import logging
 
-from companion.classroom.students import BEGIN, END, stub
+from companion.classroom.execution import FORMAT, fold_solutions
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "py:percent"
 WIDGET_STATE = "ipywidgets_state"
 VIEW = re.compile(r'"model_id": "(\w+)"')
 STOCK_TRAITS = re.compile(r"_(esm|css|anywidget_id|model_\w+|view_\w+)|layout|tabbable|tooltip")
@@ -63,37 +61,6 @@ def link_pages(text: str, path: Path, pages: set[str], root: Path) -> str:
         return f"]({'../' * steps}{target.relative_to(root).with_suffix('.py').as_posix()}{match['anchor'] or ''})"
 
     return re.sub(r"\]\((?P<path>[\w./-]+)\.ipynb(?P<anchor>#[\w-]+)?\)", page, text)
-
-
-def fold_solutions(cells: list) -> list:
-    """Each exercise as a reader wants it: the stub, the hints, the solution folded, why, and what the check says.
-
-    In the notebook the check comes before the hints, where a student runs it. Here the solution has to run
-    before its check, and its reader should meet the hints first.
-    """
-    folded, place = [], 0
-    while place < len(cells):
-        cell, place = cells[place], place + 1
-        if BEGIN not in cell.source:
-            folded.append(cell)
-            continue
-        after = {"hint": [], "solution": [], "check": []}
-        while place < len(cells) and (kind := after.keys() & tags(cells[place])):
-            after[kind.pop()].append(cells[place])
-            place += 1
-        for check in after["check"]:  # its praise tells the answer
-            check.metadata["tags"] = sorted({*tags(check), "hide-output"})
-            check.metadata["mystnb"] = {"code_prompt_show": "Show the verdict", "code_prompt_hide": "Hide the verdict"}
-        shown = new_markdown_cell(f"```python\n{stub(cell.source)}\n```")
-        cell.source = re.sub(rf"^[ \t]*({BEGIN}|{END})[ \t]*\n?", "", cell.source, flags=re.M).rstrip()
-        cell.metadata["tags"] = sorted({*tags(cell), "hide-input"})
-        cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
-        folded += [shown, *after["hint"], cell, *after["solution"], *after["check"]]
-    return folded
-
-
-def tags(cell) -> set[str]:
-    return set(cell.metadata.get("tags", ()))
 
 
 def add_downloads(cells: list, path: Path) -> None:

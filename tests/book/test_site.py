@@ -6,8 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
+from jupyter_cache import get_cache
 from visits import page_names
+
+from companion.classroom.book import ROOT
+from companion.classroom.execution import read
+from companion.classroom.light import code_cells, light_outputs
 
 MEGABYTE = 1_000_000
 STATE = re.compile(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', re.S)
@@ -128,3 +134,21 @@ def test_solutions_are_folded(pages):
             assert "BEGIN SOLUTION" not in text
             folded += text.count("Show a solution")
     assert folded >= 4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_exercises_show_what_the_committed_notebooks_show(site, path):
+    """nbval runs the lessons again; the solutions of the exercises run once, for the book."""
+    cache = get_cache(site.parent / ".jupyter_cache")
+    ran = cache.get_cache_bundle(cache.match_cache_notebook(read(str(path.with_suffix(".py")))).pk).nb
+    kept = nbformat.read(path, as_version=4)
+    cells = list(zip(code_cells(kept), code_cells(ran), strict=True))
+    assert any("check" in cell.metadata.get("tags", []) and cell.outputs for cell, _ in cells)
+    for cell, again in cells:
+        if "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            assert shown(light_outputs(again.outputs)) == shown(cell.outputs), cell.source
+
+
+def shown(outputs):
+    """The text of outputs."""
+    return [dict(output.get("data", {})) or output.get("text", output.get("evalue")) for output in outputs]

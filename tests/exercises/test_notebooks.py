@@ -1,6 +1,6 @@
 """The exercise notebooks: solutions are right, stubs not attempted, headers say what the registry says.
 
-What the committed solutions show is what a kernel says: nbval runs them and compares.
+What the committed solutions show is what a kernel says: they run for the book, and are compared there.
 """
 
 import math

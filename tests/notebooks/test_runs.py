@@ -32,7 +32,7 @@ def test_smoke_run(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXERCISES, ids=name)
 def test_a_student_notebook_runs_to_the_end_and_every_check_reads_not_attempted(path, tmp_path):
-    """The solutions run at their own size, under nbval."""
+    """The solutions run at their own size, for the book."""
     finished = smoke_run(student_notebook(read_source(path)), path.parent, tmp_path / f"{path.stem}.ipynb")
     shown = [cell.outputs[0].data["text/plain"] for cell in finished.cells if "check" in tags(cell)]
     names = [exercise.id for exercise in exercises(path.stem[:2])]

@@ -1,5 +1,5 @@
 """The Kalman filter over the last layer against exact answers: ridge regression, a reference filter, the gradient of the
-paper written out, quadrature; and that it stays a covariance for 100,000 steps.
+paper written out, quadrature; and that rounding does not spoil its covariance (for 100,000 steps: `bad_input/test_kalman_steps.py`).
 
 Seeds are fixed, numbers are compared in double precision. What is said to be learned is so for five seeds.
 """
@@ -25,6 +25,7 @@ from companion.methods.kalman import (
     centred_one_hot,
     run_stream,
 )
+from tests.hard_rows import badly_conditioned, each_hard, least
 
 FORMS = pytest.mark.parametrize("square_root", [False, True], ids=["covariance", "root"])
 each_seed = pytest.mark.parametrize("seed", range(5))
@@ -512,43 +513,6 @@ def test_the_root_is_kept_where_the_dtype_is_single_unless_it_is_said():
     kinds = [(torch.float32, None), (torch.float64, None), (torch.float32, False), (torch.float64, True)]
     assert [head_of(dtype=dtype, square_root=kept).square_root for dtype, kept in kinds] == [True, False, False, True]
     assert KalmanHead(2, 2).mean.dtype == torch.float64
-
-
-def badly_conditioned(rows: int, m: int, dtype: torch.dtype, seed: int, plane: torch.Tensor) -> torch.Tensor:
-    """Rows near a 3-dimensional subspace."""
-    draws = normal(rows, 3 + m, seed=seed, dtype=dtype)
-    return draws[:, :3] @ plane + 1e-3 * draws[:, 3:]
-
-
-def least(head: KalmanHead) -> float:
-    """The smallest eigenvalue of the covariance: of the product of the root in double precision, if there is one."""
-    belief = head.belief.double()
-    covariance = belief @ belief.T if head.square_root else belief
-    return torch.linalg.eigvalsh((covariance + covariance.T) / 2)[0].item() if belief.isfinite().all() else -math.inf
-
-
-HARD = {"static": (1, 1e-4), "drifting": (0.999, 1e-6)}
-each_hard = pytest.mark.parametrize(("gamma", "noise"), HARD.values(), ids=HARD)
-
-
-@pytest.mark.slow
-@each_hard
-@pytest.mark.parametrize(
-    ("dtype", "eras"), [(torch.float64, 100), (torch.float32, 20)], ids=["double", "single by its root"]
-)
-def test_it_is_a_covariance_after_many_thousand_steps(dtype, eras, gamma, noise):
-    m, b = 16, 4
-    head = KalmanHead(m, 1, 1.0, noise, gamma, dtype=dtype)
-    plane, targets = normal(3, m, dtype=dtype), torch.zeros(b, 1, dtype=dtype)
-    for era in range(eras):
-        for features in badly_conditioned(1000 * b, m, dtype, era + 1, plane).split(b):
-            head.update(features, targets)
-        assert least(head) > 0
-        covariance = head.covariance
-        assert (covariance - covariance.T).abs().max() <= 1e-13
-        assert covariance.diagonal().max() <= 1 + 1e-5
-    assert head.status == 0
-    assert not head.mean.any()
 
 
 @each_hard

@@ -218,7 +218,9 @@ def rewarded_figures(
     pictures = {}
     for name, strength in tqdm(list(itertools.product(rewards, strengths)), desc="rewards", leave=False):
         settings = {"reward": rewards[name], "reward_weight": strength, "beta": 1.5}
-        weights = learned_weights(law, data, session, steps=150, learning_rate=0.01, **settings)
+        weights = learned_weights(
+            law, data, session, steps=session.pick(smoke=10, lesson=150), learning_rate=0.01, **settings
+        )
         samples = judge.sample(law, weights, steps=40)
         pictures[name, strength] = tilt_figure(law, rewards[name], samples, judge.labels)
     return pictures
