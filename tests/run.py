@@ -35,7 +35,7 @@ GROUPS = {
     "exercises": ["tests/exercises", "-n", "2", "--dist", "worksteal"],
     "notebooks": ["tests/notebooks", "-n", "2", "--dist", "worksteal"],
     "nbval": ["notebooks", "--ignore=notebooks/student", "--ignore=notebooks/exercises", *NBVAL, *TWO_WORKERS],
-    "book": ["tests/book", *TWO_WORKERS],
+    "book": ["tests/book", "-n", "2", "--dist", "worksteal"],
     "lab": ["tests/lab", "-n", "2", "--dist", "worksteal"],  # each worker has a JupyterLab of its own
 }
 FAST = ("unit", "bad_input", "exercises", "notebooks")

@@ -60,7 +60,7 @@ def serious_barriers(page, inside, rules):
 
     The colours of code and of mathematics are the same on all pages, and half of the time goes into them.
     """
-    context = None if inside else {"exclude": [[".highlight pre *"], ["mjx-container *"]]}
+    context = None if inside else {"exclude": [[".highlight pre"], ["mjx-container"]]}
     options = {"resultTypes": ["violations"], "preload": False}  # it would fetch style sheets, which no folder allows
     options |= {"runOnly": {"type": "rule", "values": rules}} if rules else {}
     return [
