@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from companion.data.toy import eight_gaussians
-from companion.foundations.one_gaussian import leaky_mean
+from companion.foundations.diffusion import time_grid
+from companion.foundations.one_gaussian import leaky_mean, sampled_moments
 from companion.teaching.lessons import diffusion_views as views
 from companion.teaching.session import Session
 
@@ -17,6 +18,14 @@ def test_leaky_samples_have_the_mean_of_the_formula(start, churn):
     samples = views.leaky_samples(one, start, churn, session.generator(), 8000)
     for found, mean in zip(samples.mean(0).tolist(), one.means[0].tolist()):
         assert abs(found - leaky_mean(mean, one.stds[0].item(), start, churn)) < 0.03
+
+
+@pytest.mark.parametrize("churn", [0.0, 1.0])
+def test_leaky_samples_have_the_width_that_pure_noise_of_the_last_level_ends_with(churn):
+    one, _ = views.off_centre()
+    samples = views.leaky_samples(one, 0.7, churn, session.generator(), 8000)
+    wanted = sampled_moments(time_grid(100, start=0.7), 0.0, one.stds[0].item(), churn).std
+    torch.testing.assert_close(samples.std(0), torch.full((2,), wanted), rtol=0.03, atol=0)
 
 
 def test_both_laws_of_the_leak_have_one_mean():
