@@ -133,8 +133,9 @@ def run_doctor(options: argparse.Namespace) -> int:
     """Say what is here and what is missing."""
     from companion import readiness
 
-    print(readiness.report())
-    return 1 if readiness.missing() else 0
+    ready, told = readiness.report()
+    print(told)
+    return 0 if ready else 1
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
 []
 """
 
+import importlib
 import os
 import platform
 import sys
-from importlib import metadata, util
+from collections.abc import Iterator
 
 OLDEST = (3, 11)
 NEEDED = {  # what a lesson imports, and the distribution that brings it
@@ -17,21 +18,34 @@ NEEDED = {  # what a lesson imports, and the distribution that brings it
 }  # fmt: skip
 
 
+def findings() -> Iterator[tuple[bool, str]]:
+    """Whether it is all right, and what it is, in words: of Python, then of each thing that a lesson imports."""
+    wanted = ".".join(map(str, OLDEST))
+    found = f"Python {platform.python_version()}"
+    new = sys.version_info >= OLDEST
+    yield new, found if new else f"{found} is here, but {wanted} or newer is needed"
+    for name, brought in NEEDED.items():
+        try:
+            yield True, f"{brought} {getattr(importlib.import_module(name), '__version__', 'found')}"
+        except ModuleNotFoundError as error:
+            absent = error.name == name
+            yield False, f"{brought} is not installed" if absent else f"{brought} does not import: {error}"
+        except (ImportError, OSError) as error:  # there, but broken: a library of another build, say
+            yield False, f"{brought} does not import: {error}"
+
+
 def missing() -> list[str]:
-    """What the lessons need and this Python cannot find, in words."""
-    found = []
-    if sys.version_info < OLDEST:
-        found.append(f"Python {platform.python_version()} is here, but {'.'.join(map(str, OLDEST))} or newer is needed")
-    return found + [f"{brought} is not installed" for name, brought in NEEDED.items() if util.find_spec(name) is None]
+    """What the lessons need and this Python lacks, in words."""
+    return [told for fine, told in findings() if not fine]
 
 
-def report() -> str:
-    """What is here, what is missing, and the command that mends it."""
-    lacking = missing()
-    lines = [f"Python {platform.python_version()} on {platform.system()}, {os.cpu_count()} cores"]
-    lines += [f"  {brought} {metadata.version(brought)}" for name, brought in NEEDED.items() if util.find_spec(name)]
-    lines += [f"  {problem}" for problem in lacking]
+def report() -> tuple[bool, str]:
+    """Whether all is there; and what is, what is not, and the command that mends it."""
+    found = list(findings())
+    ready = all(fine for fine, _ in found)
+    (_, python), *others = found
+    lines = [f"{python} on {platform.system()}, {os.cpu_count()} cores", *(f"  {told}" for _, told in others)]
     lines.append(
-        "Run `make lab` to install what is missing." if lacking else "Ready: `make lab` opens the first notebook."
+        "Ready: `make lab` opens the first notebook." if ready else "Run `make lab` to install what is missing."
     )
-    return "\n".join(lines)
+    return ready, "\n".join(lines)

@@ -6,9 +6,8 @@
 55
 """
 
-from collections.abc import Iterator
+import textwrap
 from dataclasses import dataclass
-from functools import cache
 
 from matplotlib.patches import FancyBboxPatch
 
@@ -177,11 +176,6 @@ PLACES = {"f1": 0.5, "f2": 2.0, "f3": 3.5, "f4": 5.4, "f5": 7.4} | {f"{k:02}": k
 LEFT, RIGHT, WIDTH, HEIGHT = 0.0, 4.4, 3.3, 0.8
 
 
-@cache
-def _edges() -> tuple[tuple[str, str], ...]:
-    return tuple((needed, one.id) for one in LESSONS.values() for needed in one.needs)
-
-
 def map_figure(route: str = EVERYTHING) -> figures.Picture:
     """The map: foundations on the left, methods on the right, a line from what is needed; a route stands out.
 
@@ -191,10 +185,11 @@ def map_figure(route: str = EVERYTHING) -> figures.Picture:
     require(route in (EVERYTHING, *ROUTES), "route", repr(route), "one of " + ", ".join((EVERYTHING, *ROUTES)))
     chosen = tuple(LESSONS) if route == EVERYTHING else ROUTES[route].lessons
     figure, (axes,) = figures.panels(1, size=(4.8, 7.0))  # narrow: legible on a phone
-    for needed, one in _edges():
-        inside = needed in chosen and one in chosen
-        colour = figures.LEARNED if inside else figures.EXACT
-        axes.plot(*_curve(needed, one), color=colour, linewidth=1.6 if inside else 0.8, alpha=0.8 if inside else 0.45)
+    for one in LESSONS.values():
+        for needed in one.needs:
+            inside = needed in chosen and one.id in chosen
+            colour, width, opacity = (figures.LEARNED, 1.6, 0.8) if inside else (figures.EXACT, 0.8, 0.45)
+            axes.plot(*_curve(needed, one.id), color=colour, linewidth=width, alpha=opacity)
     for one in LESSONS.values():
         _draw_box(axes, one, one.id in chosen)
     for part, place in ((SAMPLES, "01"), (DATA, "05"), (TASKS, "09")):
@@ -207,7 +202,7 @@ def map_figure(route: str = EVERYTHING) -> figures.Picture:
 
 
 def _left(name: str) -> float:
-    return LEFT if name in PLACES and name.startswith("f") else RIGHT
+    return LEFT if LESSONS[name].part == FOUNDATIONS else RIGHT
 
 
 def _curve(needed: str, one: str, points: int = 30) -> tuple[list[float], list[float]]:
@@ -229,19 +224,8 @@ def _draw_box(axes, one: Lesson, chosen: bool) -> None:
         facecolor=face, edgecolor=edge, alpha=0.9 if chosen else 1.0, zorder=3,
     )  # fmt: skip
     axes.add_patch(box)
-    label = "\n".join(_wrapped(f"{one.id} · {one.title}"))
+    label = textwrap.fill(f"{one.id} · {one.title}", 19, break_on_hyphens=False)
     axes.text(
         left + 0.14, place, label, va="center", fontsize=10.5, linespacing=1.0, zorder=4,
         color="white" if chosen else figures.INK,
     )  # fmt: skip
-
-
-def _wrapped(label: str, width: int = 19) -> Iterator[str]:
-    line = ""
-    for word in label.split():
-        if line and len(line) + 1 + len(word) > width:
-            yield line
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    yield line

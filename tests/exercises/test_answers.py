@@ -2,7 +2,8 @@
 
 A lesson's answers are the lists WRONG, of (exercise, mistake, answer, failed property), and RIGHT, of (exercise,
 answer), of its module `test_lesson_NN.py`. Checks draw random inputs, the same ones each time; the answers in DRAWN are
-right on others, too, and wrong answers to the exercises in STEADY get the same hint there.
+right on others, too (all of RIGHT, where a lesson has no such list), and wrong answers to the exercises in STEADY, if there
+are any, get the same hint there.
 """
 
 import importlib

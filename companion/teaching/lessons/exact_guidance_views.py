@@ -20,7 +20,7 @@ from companion.foundations.validation import Number, require, require_count, req
 from companion.methods.guidance import sample_guided
 from companion.methods.rivals.classifier_guidance import class_gradient
 from companion.teaching import figures
-from companion.teaching.lessons.guidance_views import contours
+from companion.teaching.lessons.guidance_views import contours, tilt_contours
 from companion.teaching.lessons.learned_guidance import TiltedLaw, alignment
 from companion.teaching.session import Session
 
@@ -221,7 +221,7 @@ def beside_figure(
     }
     for axis, (title, (points, colour)) in zip(axes, pairs.items()):
         for target in targets:
-            _outline(axis, target, weight)
+            tilt_contours(axis, target, weight, (0.9, 0.5), linewidth=0.9)
         figures.scatter(axis, points, colour, size=5, opacity=0.45, limit=2.4, title=title)
     return figure
 
@@ -265,15 +265,6 @@ def what_happens_figure(weights: Sequence[Number], rows: dict[str, dict[str, lis
     axes[0].legend(loc="lower right")
     alt = "Against the weight, the guided curve rises on the left and falls on the right, both faster than those of the sharpened density."
     return figures.describe(figure, alt)
-
-
-def _outline(axis, target: TiltedLaw, weight: Number) -> None:
-    """Contours that hold nine tenths and a half of a sharpened density."""
-    table = target.probabilities(weight)
-    falling = table.sort(descending=True).values
-    levels = sorted({falling[int((falling.cumsum(0) < share).sum())].item() for share in (0.9, 0.5)})
-    side = target.grid[:: target.cells, 0]
-    axis.contour(side, side, table.view(target.cells, -1).T, levels=levels, colors=figures.INK, linewidths=0.9)
 
 
 def _require_line(law: LabelledMixture) -> None:

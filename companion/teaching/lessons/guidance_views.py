@@ -190,6 +190,15 @@ def over_unguided(name: str, steps: int) -> list[float]:
     return [learned[place] / unguided[place] for learned, unguided in pairs]
 
 
+def tilt_contours(
+    axes: Axes, tilt: TiltedLaw, strength: Number, shares: Sequence[float], linewidth: float = 1.0
+) -> None:
+    """Contours of a tilted law that hold such shares of it."""
+    side, table = tilt.grid[:: tilt.cells, 0], tilt.probabilities(strength)
+    levels = sorted({_level(table, share) for share in shares})
+    axes.contour(side, side, table.view(tilt.cells, -1).T, levels=levels, colors=figures.INK, linewidths=linewidth)
+
+
 def tilt_figure(
     law: LabelledMixture, reward: Reward, points: Float[Tensor, "n 2"], labels: Int[Tensor, " n"]
 ) -> figures.Picture:
@@ -199,10 +208,7 @@ def tilt_figure(
     figure, axes = figures.panels(len(tilts), size=(2.5, 2.9), sharex=True, sharey=True)
     for axis, tilt in zip(axes, tilts):
         strength = rows["strength"][tilt.label]
-        side = tilt.grid[:: tilt.cells, 0]
-        table = tilt.probabilities(strength)
-        levels = sorted({_level(table, share) for share in (0.9, 0.6, 0.3)})
-        axis.contour(side, side, table.view(tilt.cells, -1).T, levels=levels, colors=figures.INK, linewidths=1)
+        tilt_contours(axis, tilt, strength, (0.9, 0.6, 0.3))
         own = points[labels == tilt.label].cpu()
         figures.scatter(axis, own, CLASSES[tilt.label], size=5, opacity=0.4, limit=2.3)
         axis.set_title(f"tilt {strength:.2g}\ndistance {rows['from_tilted'][tilt.label]:.3f}", fontsize=11.5)
