@@ -31,6 +31,12 @@ REDRAW = """([widget, position]) => new Promise((resolve, reject) => {
 })"""
 
 
+PUT_BACK = """(input, value) => {
+  input.value = value;
+  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+}"""
+
+
 def open_and_run(page: Page, address: str) -> None:
     """Open a notebook, wait for its kernel, run every cell and wait for the last."""
     page.goto(address, wait_until="load")
@@ -96,7 +102,7 @@ def change(widget: Locator, control: Locator, act) -> None:
         widget.page.wait_for_timeout(50)
     else:
         raise AssertionError(f"{label} moved and the picture did not")
-    control.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+    control.evaluate(PUT_BACK, value)
 
 
 @pytest.fixture(params=LESSONS)
@@ -128,7 +134,10 @@ def test_widgets_answer_to_mouse_and_keyboard(lesson):
                 arrow = "ArrowLeft" if ratio > 0.5 else "ArrowRight"
                 change(widget, control, lambda control=control, arrow=arrow: control.press(arrow))
                 assert control.evaluate("input => document.activeElement === input")
-        if widget.locator("img.lim-frame").count():
+        for choices in widget.locator("select:visible").all():
+            arrow = "ArrowUp" if choices.evaluate("list => list.selectedIndex") else "ArrowDown"
+            change(widget, choices, lambda choices=choices, arrow=arrow: choices.press(arrow))
+        if widget.locator("img.lim-frame").count() and widget.locator("input[type=range]").count():
             last = float(widget.locator("input[type=range]").first.get_attribute("max"))
             places = [last * part for part in (0.13, 0.47, 0.81, 0.28, 0.66, 0.93)]
             found = [lesson.evaluate(REDRAW, [widget.element_handle(), place]) for place in places]
