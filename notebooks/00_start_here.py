@@ -73,7 +73,7 @@ explore(noised, title="Noise, a little at a time", t=Slider(0, 1, 0.3, steps=11,
 # %% [markdown]
 # ## 3. A claim that can fail
 #
-# A lesson does not ask you to believe it. It prints each thing it claims, with the number, and the cell fails if the claim is false. Change the 2 below to a 20 and see.
+# A lesson does not ask you to believe it. It prints each thing it claims, with the number, and the cell fails if the claim is false. Change the 2 below to a 20: the samples become good, so the claim becomes false and the cell fails.
 
 # %% tags=["claim"]
 steps = 2
@@ -81,12 +81,14 @@ start = torch.randn(2000, 2, generator=generator, device=session.device)
 *_, samples = sample(law.denoise, start, time_grid(steps))
 floor = noise_floor(lambda: law.sample(2000, generator))
 away = energy_distance(samples, law.sample(2000, generator)) / floor
-claim("two samples of the data differ by chance; these samples differ from the data 10 times as much", away > 10, away)
+claim(
+    "samples differ from the data by more than ten times what two samples of the data differ by chance", away > 10, away
+)
 
 # %% [markdown]
 # ## 4. An exercise that answers
 #
-# Each lesson has a notebook of exercises (in `notebooks/student/`). A check never says just "wrong": it says which property fails and why that matters. Here is a wrong answer to the first exercise of lesson 01, on purpose.
+# Each lesson has a notebook of exercises (in `notebooks/student/`). A check never says just "wrong": it says which property fails and why that matters. Exercise 01.1 asks for the best spread $s$ of a model whose loss weighs one of its two terms by $\lambda = 1/2$. Here somebody guesses $s = \lambda$, on purpose.
 
 # %% tags=["check"]
 check("01.1", 0.5)
@@ -110,7 +112,7 @@ print("\n".join(readiness.missing()) or "This machine has all that the lessons n
 #
 # ## The map
 #
-# Which lesson needs which? Five short *foundations* (left) carry the ten methods (right). Whoever knows Python, least squares, and what a neural network is can start at any box that no line leads to. Choose a route, and see what it takes in and what it leaves out.
+# Which lesson needs which? Five short *foundations* (left) carry the ten methods (right). A box that no line leads to needs no other lesson. What it takes for granted besides Python, least squares and what a neural network is (Gaussians for f2 and f4, convolutions for 09 and 10) stands at its top. Choose a route, and see what it takes in and what it leaves out.
 
 # %% tags=["widget"]
 routes = Choice([curriculum.EVERYTHING, *curriculum.ROUTES], curriculum.EVERYTHING, "Route")
@@ -121,7 +123,7 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # |---|---|---|---|
 # | **Foundations** | | | |
 # | f1 [Distances](f1_distances.ipynb) | how far apart two clouds are, and when that is chance | – | 15 + 30 |
-# | f2 [Diffusion in two dimensions](f2_diffusion_in_two_dimensions.ipynb) | noise that becomes data, with nothing learned | – | 20 + 25 |
+# | f2 [Diffusion in two dimensions](f2_diffusion_in_two_dimensions.ipynb) | noise that becomes data, with nothing learned | (f1) | 20 + 25 |
 # | f3 [Guidance](f3_guidance.ipynb) | a sharper class, and what it is not | f1, f2 | 15 + 25 |
 # | f4 [Least squares with a memory](f4_least_squares_with_a_memory.ipynb) | ridge, recursive least squares and Kalman, as one | – | 20 + 25 |
 # | f5 [Learning on a stream](f5_learning_on_a_stream.ipynb) | what to test when the data never stop | – | 20 + 25 |
@@ -139,13 +141,13 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | – | 35 + 105 |
 # | 10 [NEVIS](10_nevis.ipynb) | a hundred tasks, one after another, and the bill for each | (f5, 09) | 40 + 105 |
 #
-# *First* is what to do before; what helps stands in brackets. *Minutes* are to read, and for the exercises; each lesson runs in one more.
+# *First* is what to do before; what helps stands in brackets. *Minutes*: reading + exercises; running a lesson takes one more.
 #
 # ### Seminar, 90 minutes
 #
 # | when | lessons | what |
 # |---|---|---|
-# | 0–20 | [f2](f2_diffusion_in_two_dimensions.ipynb) | the question: noise becomes data; why few steps fail |
+# | 0–20 | [f2](f2_diffusion_in_two_dimensions.ipynb) | the question: noise becomes data; why few steps fail (f1 at home, before) |
 # | 20–70 | [01](01_distributional_diffusion.ipynb) | the answer of one paper, widget by widget: predict first, then move |
 # | 70–90 | [01](01_distributional_diffusion.ipynb) | exercise 01.1 in pairs, and where the method fails |
 #
@@ -157,7 +159,7 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # | Tuesday | [01](01_distributional_diffusion.ipynb) | the lesson, then exercises 01.1 and 01.3 |
 # | Wednesday | [02](02_speculative_sampling.ipynb) | the lesson; what would a wrong verifier change? |
 # | Thursday | [f3](f3_guidance.ipynb), [03](03_learned_guidance.ipynb) | what guidance samples, and who turns the knob |
-# | Friday | [04](04_mmd_gradient_flow.ipynb) | the same data without an adversary; which of the four would you use, and for what? |
+# | Friday | [04](04_mmd_gradient_flow.ipynb) | a fourth way to the same data: particles that go downhill; which of the four would you use, and for what? |
 #
 # ### Course, twelve weeks
 #
@@ -176,7 +178,7 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # | Week 11 | [10](10_nevis.ipynb) | a hundred tasks, and the bill |
 # | Week 12 | – | projects: one claim of a lesson, on data of your own |
 #
-# Other weeks are as good: *When data move* makes one of f4, f5 and lessons 05 to 08. The [instructor's pages](../book/how-to-teach.md) have a plan for each lesson.
+# A reading group can take another part in its week: *When data move* is f4, f5 and lessons 05 to 08. The [instructor's pages](../book/how-to-teach.md) have a plan for each lesson.
 #
 # ## When something goes wrong
 #

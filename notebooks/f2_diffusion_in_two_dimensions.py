@@ -12,7 +12,7 @@
 # Adding noise to data is easy. Taking it away again makes pictures. In the plane, with clusters that are Gaussian, every quantity on that way has a formula, so we can look at diffusion with no network in the room.
 #
 # - **You will be able to** read a score and a posterior mean, sample with any churn from DDIM to DDPM, predict what few steps cost and what a leaky schedule does, and join two densities with a stochastic interpolant.
-# - **You need first** Gaussians, Bayes' rule and PyTorch's tensors.
+# - **You need first** Gaussians, Bayes' rule and PyTorch's tensors. [f1](f1_distances.ipynb) helps: we measure with its energy distance.
 # - **Minutes**: 20 to read, 1 to run, 25 for the exercises.
 # - **Needed by** lessons [01](01_distributional_diffusion.ipynb), [02](02_speculative_sampling.ipynb), [03](03_learned_guidance.ipynb) and [04](04_mmd_gradient_flow.ipynb).
 
@@ -57,11 +57,11 @@ views.fields_figure(law, (0.1, 0.4, 0.6, 0.9), generator)
 #
 # ## The way back: one family of samplers
 #
-# To step from $t$ down to $s$, take the posterior mean for the clean point, read off the noise that it implies, $\hat\varepsilon = (x_t - \alpha_t\hat x_0)/\sigma_t$, and mix again at the level $s$. Part of the noise may be fresh:
+# To step from $t$ down to $t'$, take the posterior mean for the clean point, read off the noise that it implies, $\hat\varepsilon = (x_t - \alpha_t\hat x_0)/\sigma_t$, and mix again at the level $t'$. Part of the noise may be fresh:
 #
-# $$x_s = \alpha_s\,\hat x_0 + \sigma_s\big(c\,\hat\varepsilon + \sqrt{1-c^2}\;z\big), \qquad c = 1 - e^2\Big(1 - \frac{\alpha_t\,\sigma_s}{\alpha_s\,\sigma_t}\Big).$$
+# $$x_{t'} = \alpha_{t'}\,\hat x_0 + \sigma_{t'}\big(c\,\hat\varepsilon + \sqrt{1-c^2}\;\varepsilon'\big), \qquad c = 1 - e^2\Big(1 - \frac{\alpha_t\,\sigma_{t'}}{\alpha_{t'}\,\sigma_t}\Big).$$
 #
-# The **churn** $e$ is the dial. At 0 all noise is kept: DDIM (Song et al. 2021), a deterministic map from noise to data. At 1 it is DDPM (Ho et al. 2020). Whatever $e$, were $\hat x_0$ the true clean point, $x_s$ would have the right law. One sampler, then, not two. Press play, and look at how the points *travel*: left they glide, right they jitter, and both arrive.
+# The **churn** $e$ is the dial. At 0 all noise is kept: DDIM (Song et al. 2021), a deterministic map from noise to data. At 1 it is DDPM (Ho et al. 2020). Whatever $e$, were $\hat x_0$ the true clean point, $x_{t'}$ would have the right law. One sampler, then, not two. Press play, and look at how the points *travel*: left they glide, right they jitter, and both arrive.
 
 # %% tags=["widget"]
 noise = torch.randn(400, 2, generator=generator, device=session.device)
@@ -91,14 +91,14 @@ steps, churn = Choice([1, 2, 4, 8, 32], 2, "Steps"), Choice([0, 0.5, 1], 0, "Chu
 explore(few_steps, title="Few steps", steps=steps, churn=churn)
 
 # %% [markdown]
-# We measure with the energy distance, in units of its **noise floor**, the distance at which two samples of the same law stray by chance.
+# We measure with the energy distance in units of its **noise floor**: its standard deviation between two samples of one law.
 
 # %% tags=["claim"]
 fresh, floor = law.sample(number, generator), noise_floor(lambda: law.sample(number, generator)).item()
 
 
-def floors(points, data=fresh):
-    return energy_distance(points, data).item() / floor
+def floors(points):
+    return energy_distance(points, fresh).item() / floor
 
 
 def after(steps, churn):
@@ -121,7 +121,7 @@ claim(
 #
 # For one Gaussian of width $s$ we can say how. Let $\tan\varphi_t = \sigma_t/(\alpha_t s)$, an angle from $0$ (data) to $90°$ (noise). Put the posterior mean of a Gaussian into the step at churn 0, and the width of the cloud, as a share of what it should be, is multiplied at each step by
 #
-# $$\cos(\varphi_t - \varphi_{s}) .$$
+# $$\cos(\varphi_t - \varphi_{t'}) .$$
 #
 # So $K$ steps shrink the cloud, and **equal angles** shrink it least, to $\cos(90°/K)^K$. For $s=1$ equal angles are the *cosine schedule* (Nichol and Dhariwal 2021). In the figure the grey lines are formulas, the marks come from the sampler.
 
@@ -133,13 +133,13 @@ views.width_figure(2.0, session.generator, points=session.pick(smoke=1000, lesso
 #
 # ## A leaky schedule shifts the mean
 #
-# Many schedules in use stop *before* pure noise. Stable Diffusion's ends at $\alpha_T \approx 0.07$: a last trace of signal. Training sees noised data there, with mean $\alpha_T m$. Sampling starts from noise with mean 0. Nobody tells the sampler, so it takes the missing brightness for a fact (Lin et al. 2024).
+# Many schedules in use stop *before* pure noise. Stable Diffusion's ends at $\alpha_T \approx 0.07$: a last trace of signal. Let the data have mean $m$. Training sees noised data there, with mean $\alpha_T m$; sampling starts from noise with mean 0. Nobody tells the sampler, so it takes the missing mean for a fact. In pictures the mean is the brightness (Lin et al. 2024).
 #
 # By how much is the mean wrong? At churn 0 with small steps a point keeps its place, measured in widths of the cloud. Pure noise begins $\alpha_T m/\sqrt{\alpha_T^2s^2+\sigma_T^2}$ widths off, so it ends that many widths $s$ off:
 #
 # $$\text{shift} = -\,m\cos\varphi_T = -\,m\,\frac{\alpha_T\,s}{\sqrt{\alpha_T^2 s^2+\sigma_T^2}} .$$
 #
-# With churn it is less, since fresh noise forgets; [exercise f2.1](student/f2_diffusion_in_two_dimensions.ipynb) asks how much. Lower the last level. Left, the cross (mean of the samples) leaves the white dot (the data's) for the origin, inside the black ring, which is the formula. Right, where the law has eight modes, the near ones get too many points.
+# With churn it is less, since fresh noise forgets; [exercise f2.1](student/f2_diffusion_in_two_dimensions.ipynb) asks how much. Lower the last level. On the left the orange cross, the mean of the samples, leaves the white dot, that of the data, and moves towards the origin (+). It stays inside the black ring, which marks the formula's mean. On the right the law has eight modes, and those nearest to the origin get too many points.
 
 
 # %% tags=["widget"]
@@ -166,15 +166,15 @@ claim(
 )
 
 # %% [markdown]
-# The cure is in the schedule: let it end at pure noise (Lin et al. rescale theirs to do so), or start the sampler from *noised data*.
+# There are two cures: let the schedule end at pure noise (Lin et al. rescale theirs to do so), or start the sampler from *noised data*.
 #
 # ## From one density to another: a stochastic interpolant
 #
 # Must one end be noise? No. Take a draw $x_0$ of one law, an independent draw $x_1$ of another, and a latent noise $z$ (Albergo, Boffi and Vanden-Eijnden 2023):
 #
-# $$x_s = (1-s)\,x_0 + s\,x_1 + \gamma(s)\,z, \qquad \gamma(s)^2 = a\,s(1-s).$$
+# $$x_u = (1-u)\,x_0 + u\,x_1 + \gamma(u)\,z, \qquad \gamma(u)^2 = a\,u(1-u).$$
 #
-# Points that follow the average velocity, $\dot X = b(X, s)$ with $b(x,s) = \mathbb E[\dot x_s \mid x_s = x]$, have the law of $x_s$ at every $s$ (their Theorem 6). This is the **probability flow**. It is the posterior mean again, of a velocity this time, and exact for mixtures: given the two components, all is Gaussian. With noise for $x_0$ and $a=0$ it *is* DDIM with tiny steps. Press play. On the left, half way, look for sixteen clumps, one for each pair of clusters; latent noise melts them.
+# Points that follow the average velocity, $\dot X = b(X, u)$ with $b(x,u) = \mathbb E[\dot x_u \mid x_u = x]$, have the law of $x_u$ at every $u$ (their Theorem 6). This is the **probability flow**. It is the posterior mean again, of a velocity this time, and exact for mixtures: given the two components, all is Gaussian. Time runs the other way here, from 0 at the start to 1 at the data: with pure noise for $x_0$ and $a=0$ it *is* DDIM with tiny steps. Press play. Half way on the left, each of the sixteen pairs of clusters makes a clump. Two pairs of clumps nearly coincide, so look for fourteen. Latent noise melts them.
 
 # %% tags=["widget"]
 clouds = {f"latent {a:g}": MixtureInterpolant(pair, law, latent=a) for a in (0.0, 2.0)}
@@ -182,9 +182,9 @@ first, stops = pair.sample(600, generator), torch.linspace(0, 1, 51)
 particles(
     {name: list(transport(flow.velocity, first, stops)) for name, flow in clouds.items()},
     title="Two clusters become eight",
-    alt="Two clusters spread and become eight on a circle; without latent noise the cloud passes through sixteen clumps.",
-    labels=[f"s = {s:.2f}" for s in stops.tolist()],
-    axis="s",
+    alt="Two clusters spread and become eight on a circle; without latent noise the cloud passes through fourteen clumps.",
+    labels=[f"u = {u:.2f}" for u in stops.tolist()],
+    axis="Time u",
     reference=law.sample(400, generator),
 )
 
@@ -192,9 +192,11 @@ particles(
 away, stops = {}, torch.linspace(0, 1, session.pick(smoke=61, lesson=101))
 for name, flow in clouds.items():
     path = list(transport(flow.velocity, pair.sample(number, generator), stops))
-    away[f"{name}, half way"] = floors(path[len(path) // 2], flow.sample(number, 0.5, generator))
+    half, (one, two) = path[len(path) // 2], flow.sample(2 * number, 0.5, generator).chunk(2)
+    own = noise_floor(lambda flow=flow: flow.sample(number, 0.5, generator)).item()
+    away[f"{name}, half way"] = energy_distance(half, two).item() / own
     away[f"{name}, end"] = floors(path[-1])
-claim("the exact drift carries one law to the other, right half way and at the end", max(away.values()) < 8, away)
+claim("the exact velocity carries one law to the other, right half way and at the end", max(away.values()) < 8, away)
 
 # %% [markdown]
 # ## Where it fails: the exact score of the wrong law
@@ -205,7 +207,7 @@ claim("the exact drift carries one law to the other, right half way and at the e
 views.copies_figure(law, generator)
 
 # %% [markdown]
-# So perfect denoising of a finite set is perfect memory. What makes networks useful is that they *miss* this score, in a smooth way. And three more limits: near $t=0$ the score is an error of the mean divided by $\sigma_t^2$, so learn the mean or the noise instead; an average of far modes stays an average however good the network; and the formulas for widths and shifts are a Gaussian's, a guide elsewhere.
+# So perfect denoising of a finite set is perfect memory. What makes networks useful is that they *miss* this score, in a smooth way. And three more limits: near $t=0$ an error of the mean is an error $\alpha_t/\sigma_t^2$ times as large in the score, so learn the mean or the noise instead; an average of far modes stays an average however good the network; and the formulas for widths and shifts are a Gaussian's, a guide elsewhere.
 #
 # ## Common mistakes
 #

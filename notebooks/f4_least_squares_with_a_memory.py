@@ -36,13 +36,13 @@ exact = {"dtype": torch.float64, "device": session.device}
 # %% [markdown]
 # ## The question: what is worth keeping?
 #
-# Suppose the weights $w\in\mathbb R^p$ were drawn from a **prior** $\mathcal N(0, \sigma_w^2 I)$, and each target is $y = \phi^\top w$ plus noise of variance $\sigma^2$. Stack the rows into $\Phi$ and $y$. By Bayes' rule, what you know of $w$ is again Gaussian (Bishop 2006, chapter 3), with covariance $A$ and mean $M$:
+# Suppose the weights $w\in\mathbb R^p$ were drawn from a **prior** $\mathcal N(0, \sigma_w^2 I)$, and that a row has features $\phi\in\mathbb R^p$ and a target $y = \phi^\top w$ plus Gaussian noise of variance $\sigma^2$. Stack the rows into $\Phi$ and $y$. By Bayes' rule, what you know of $w$ is again Gaussian (Bishop 2006, chapter 3), with covariance $A$ and mean $M$:
 #
 # $$A^{-1} = \frac{1}{\sigma_w^2} I + \frac{1}{\sigma^2}\,\Phi^\top\Phi, \qquad M = \frac{1}{\sigma^2}\, A\,\Phi^\top y = \Big(\Phi^\top\Phi + \frac{\sigma^2}{\sigma_w^2} I\Big)^{-1}\Phi^\top y .$$
 #
 # The mean is **ridge regression**, with the penalty $\sigma^2/\sigma_w^2$. The covariance says what ridge alone does not: how sure you may be, in each direction. So the answer to the question is two things, $M$ and $A$. All the rows may go.
 #
-# Below, the belief about two weights. The dashed ring is the prior, the grey dot the truth, and black arrows are the directions of the first rows' features. A row tells you something *along* its arrow, and nothing across it.
+# Below, the belief about two weights: the blue ring, at two standard deviations. The dashed ring is the prior, the grey dot the truth, and black arrows are the directions of the first rows' features. A row tells you something *along* its arrow, and nothing across it.
 
 # %%
 rows = torch.randn(30, 2, generator=generator, **exact)
@@ -55,9 +55,9 @@ views.posterior_figure(rows, rows @ truth[:, None] + noise, truth)
 #
 # Look at $A^{-1}$, the **information**: a row only adds $\phi\phi^\top/\sigma^2$ to it, a matrix of rank one. **Woodbury's identity** says what that does to the inverse (for one row it is Sherman and Morrison's formula):
 #
-# $$\Big(A^{-1} + \frac{1}{\sigma^2}\,\phi\phi^\top\Big)^{-1} = A - k\,\phi^\top A, \qquad k = \frac{A\phi}{\sigma^2 + \phi^\top A\,\phi}, \qquad M \leftarrow M + k\,(y - \phi^\top M) .$$
+# $$\Big(A^{-1} + \frac{1}{\sigma^2}\,\phi\phi^\top\Big)^{-1} = A - g\,\phi^\top A, \qquad g = \frac{A\phi}{\sigma^2 + \phi^\top A\,\phi}, \qquad M \leftarrow M + g\,(y - \phi^\top M) .$$
 #
-# No system is solved; we divide by a *number*. A row costs $O(p^2)$, where a new solve would cost $O(p^3)$. The **gain** $k$ turns the surprise into a step: large where the doubt $A\phi$ is large against the noise.
+# No system is solved; we divide by a *number*. A row costs $O(p^2)$, where a new solve would cost $O(p^3)$. The **gain** $g$ turns the *surprise* $y - \phi^\top M$ into a step: large where the doubt $A\phi$ is large against the noise. With several targets, $y$ and $M$ get a column for each, and all share $A$.
 
 
 # %%
@@ -69,9 +69,9 @@ def absorb(mean, covariance, feature, target, noise_variance):
 
 
 # %% [markdown]
-# For a block of $b$ rows, $k$ becomes $A\Phi^\top(\Phi A\Phi^\top + \sigma^2 I)^{-1}$, with a system of $b\times b$. And this is **recursive least squares**.
+# For a block of $b$ rows, $g$ becomes $A\Phi^\top(\Phi A\Phi^\top + \sigma^2 I)^{-1}$, with a system of $b\times b$. And this is **recursive least squares**.
 #
-# It is also a **Kalman filter** (Kalman 1960). That filter tracks a hidden state $w_n = F w_{n-1} + \text{noise of covariance } Q$. It *predicts*, $M^- = FM$ and $A^- = FAF^\top + Q$, and then *updates* with just the formulas above. Our weights stand still: $F = I$, $Q = 0$. So its prediction does nothing, and its update is ridge regression.
+# It is also a **Kalman filter** (Kalman 1960). That filter tracks a hidden state $w_n = F w_{n-1} + \text{noise of covariance } Q$. It *predicts*, $M^- = FM$ and $A^- = FAF^\top + Q$ (the minus marks the belief just before a row), and then *updates* with just the formulas above. Our weights stand still: $F = I$, $Q = 0$. So its prediction does nothing, and its update is ridge regression.
 #
 # One algebra, then, under three names. In double precision the numbers should agree to rounding error, whether rows come at once, in blocks or one by one.
 
@@ -85,7 +85,7 @@ for row, target in zip(features.split(1), targets.split(1)):
     mean, covariance = absorb(mean, covariance, row, target, 0.3)
 for block, values in zip(features.split(7), targets.split(7)):
     recursive.update(block, values), kalman.update(block, values)
-beliefs = (covariance, 0.3 * recursive.information.inverse())
+beliefs = (covariance, 0.3 * recursive.information.inverse())  # it counts information in rows: sigma^2 / A
 apart = {
     "predictions": max((predict(features, m - whole)).abs().max() for m in (mean, recursive.weights, kalman.mean)),
     "covariances": max((kalman.covariance - other).abs().max() for other in beliefs),
@@ -99,9 +99,9 @@ claim(
 # %% [markdown]
 # ## Forgetting: here they part
 #
-# Such a filter never forgets: $A$ only shrinks, and soon no row can move it. If the truth moves, doubt must grow again between rows. There are two schools.
+# Such a filter never forgets: $A$ only shrinks, and soon a row hardly moves the mean. If the truth moves, doubt must grow again between rows. There are two schools, and a mixture of them.
 #
-# **Exponential forgetting** (Haykin 2002) lets old rows fade. Each step multiplies the information by $\lambda<1$, and the mean stays:
+# **Exponential forgetting** (Haykin 2002) lets old rows fade, and the prior with them. Each step multiplies the information by $\lambda<1$, and the mean stays:
 #
 # $$A^- = \tfrac1\lambda A = A + \big(\tfrac1\lambda - 1\big)A, \qquad M^- = M .$$
 #
@@ -109,7 +109,7 @@ claim(
 #
 # $$A^- = \gamma^2 A + (1-\gamma^2)\,\sigma_w^2 I = A + (1-\gamma^2)\big(\sigma_w^2 I - A\big), \qquad M^- = \gamma M .$$
 #
-# It adds noise in proportion to what *has been learned*, $\sigma_w^2 I - A$, and nothing once you are back at the prior. A third way lies between: let the rows fade *but not the prior*, $\lambda A^{-1} + (1-\lambda) I/\sigma_w^2$. That is a **leak**; our `RecursiveLeastSquares`, and the `ForgetfulRidge` of lesson 06, have it.
+# It adds noise in proportion to what *has been learned*, $\sigma_w^2 I - A$, and nothing once you are back at the prior. The mixture lets the rows fade *but not the prior*, $\lambda A^{-1} + (1-\lambda) I/\sigma_w^2$. That is a **leak**; our `RecursiveLeastSquares`, and the `ForgetfulRidge` of lesson 06, have it.
 
 # %%
 kept = 0.8  # lambda, and gamma squared
@@ -122,11 +122,11 @@ after = {
 views.added_figure(variance, {way: values - variance for way, values in after.items()})
 
 # %% [markdown]
-# Where does each curve cross zero? Read it as a motion. Exponential forgetting grows like a population with nothing to stop it. The leak is logistic growth. The drift relaxes to the prior at an even rate, even from certainty.
+# Where does each curve cross zero? Read the height as a speed. Under exponential forgetting doubt grows like a population with nothing to stop it; with the leak, like one with limited food. The drift closes the same *share* of its distance to the prior in every step, even from certainty.
 #
 # ## A direction falls silent
 #
-# If every direction keeps being asked, new rows hold the growth in check. Now let the second feature be zero for a while. The truth wanders on. Exponential forgetting multiplies the silent variance by $1/\lambda$ with every row, whatever the rows say: after $n$ rows by $\lambda^{-n}$, without bound. Engineers call this **wind-up**. The drift can doubt no more than the prior did.
+# If every direction keeps being asked, new rows hold the growth in check. Now let the second feature be zero for a while. The truth wanders on: it is itself an Ornstein–Uhlenbeck walk about 0, so here the drift's assumption holds and that of exponential forgetting does not. (Later we move it.) Given weight 1, exponential forgetting multiplies the variance of the silent weight by $1/\lambda$ with every row, whatever the rows say: after $n$ rows by $\lambda^{-n}$, without bound. Engineers call this **wind-up**. The drift can doubt no more than the prior did.
 
 # %%
 memories = session.pick(smoke=[7, 12, 50], lesson=[4, 7, 12, 25, 50, 100])
@@ -135,9 +135,9 @@ tracks = {(way, memory): views.follow(silent, way, memory) for way in views.WAYS
 views.ellipses_figure(silent, {way: tracks[way, 12] for way in views.WAYS})
 
 # %% [markdown]
-# Rings are two standard deviations; all three keep the same share, $1 - 1/12$ from row to row. In width, which is still being asked, each keeps its size. (The drift's is larger: it adds most where most is known.) In height they part.
+# All three have $\lambda = \gamma^2 = 1 - 1/12$. In width, which is still being asked, each keeps its size. (The drift's is larger: it adds most where most is known.) In height they part.
 #
-# Now choose a way and a memory. Look at the shaded stretch: how wide is the band, is the grey truth in it, and where does the mean go? Then look just after it: which one takes the first row word for word? (In the shade an exponential mean may still move a little: the belief about weight 2 hangs together with that about weight 1.)
+# Now choose a way and a memory. Look at the shaded stretch: how wide is the band, is the grey truth in it, and where does the mean go? Then look just after it: which one lets the first row decide almost alone? (In the shade an exponential mean may still move a little: the belief about weight 2 hangs together with that about weight 1.)
 
 
 # %% tags=["widget"]
@@ -155,7 +155,7 @@ explore(
 )
 
 # %% [markdown]
-# Is that doubt honest? Compare it with the true squared error, over many targets that share these rows.
+# Is that doubt honest? At a memory of 12 rows, compare it with the mean squared error over many targets that share these rows, and whose truth wanders about 0, where the prior has it.
 
 # %% tags=["claim"]
 ratios = {}
@@ -163,7 +163,7 @@ for way in ("exponential", "OU drift"):
     doubt, error = views.doubt_and_error(silent, tracks[way, 12])
     ratios[way] = doubt / error
 claim(
-    "at the end of the silence exponential forgetting doubts more than four times as much as it is wrong; the drift is right about itself to within a half",
+    "with the truth where the prior has it, exponential forgetting ends the silence doubting more than four times as much as it is wrong; the drift is right about itself to within a half",
     ratios["exponential"] > 4 and 1 / 2 < ratios["OU drift"] < 3 / 2,
     ratios,
 )
@@ -202,13 +202,13 @@ claim(
 #
 # - *Wind-up*: a direction without rows, or with faint ones, and exponential forgetting. The leak bounds it at the prior.
 # - *A prior in the wrong place*: the drift forgets towards it. Put it where the weights live, or centre the targets.
-# - *Too many directions*: the drift adds noise in all of them at once, asked or not.
+# - *Many directions, few rows*: one $\lambda$ or $\gamma$ serves all, and a memory short enough for the weight that moves is too short for those that stand still.
 # - *Jumps*: all three forget steadily. A change that comes at once is followed late.
-# - *Single precision*: $A - k\phi^\top A$ is a difference of nearly equal numbers, and may lose its positivity (lesson 06 keeps a square root).
+# - *Single precision*: $A - g\phi^\top A$ is a difference of nearly equal numbers, and may lose its positivity (lesson 06 keeps a square root).
 #
 # ## Common mistakes
 #
-# - *Forgetting after absorbing.* The newest row would fade at once. Forget, then absorb.
+# - *Reading the belief at the wrong moment.* Just after a row it is about now; to predict the next row, forget first.
 # - *$\gamma$ where $\gamma^2$ belongs.* The mean shrinks by $\gamma$, the covariance by its square.
 # - *Reading $\lambda$ alone.* About $1/(1-\lambda)$ *steps* are remembered: in blocks of ten, ten times as many rows.
 # - *Inverting $A$ in every step.* It costs $O(p^3)$, for what a product gives.
@@ -220,6 +220,7 @@ claim(
 # ## What to read next
 #
 # - Lesson [06](06_kalman_online.ipynb): the drift on a stream of classes, with $\gamma$ learned.
+# - Bishop (2006), *Pattern Recognition and Machine Learning*, chapter 3.
 # - Haykin (2002), *Adaptive Filter Theory*, on recursive least squares and its relation to Kalman's filter.
 # - Shin and Lee (2020), [arXiv 2004.03910](https://arxiv.org/abs/2004.03910), on wind-up and its cures.
 # - Kalman (1960), *A new approach to linear filtering and prediction problems*.

@@ -50,7 +50,7 @@ LESSONS = {
     one.id: one
     for one in (
         Lesson("f1", "f1_distances", "Distances", FOUNDATIONS, "how far apart two clouds are, and when that is chance", 15, 30),
-        Lesson("f2", "f2_diffusion_in_two_dimensions", "Diffusion in two dimensions", FOUNDATIONS, "noise that becomes data, with nothing learned", 20, 25),
+        Lesson("f2", "f2_diffusion_in_two_dimensions", "Diffusion in two dimensions", FOUNDATIONS, "noise that becomes data, with nothing learned", 20, 25, (), ("f1",)),
         Lesson("f3", "f3_guidance", "Guidance", FOUNDATIONS, "a sharper class, and what it is not", 15, 25, ("f1", "f2")),
         Lesson("f4", "f4_least_squares_with_a_memory", "Least squares with a memory", FOUNDATIONS, "ridge, recursive least squares and Kalman, as one", 20, 25),
         Lesson("f5", "f5_learning_on_a_stream", "Learning on a stream", FOUNDATIONS, "what to test when the data never stop", 20, 25),
@@ -92,7 +92,7 @@ class Route:
 ROUTES = {
     "Seminar, 90 minutes": Route(
         (
-            Meeting("0–20", ("f2",), "the question: noise becomes data; why few steps fail"),
+            Meeting("0–20", ("f2",), "the question: noise becomes data; why few steps fail (f1 at home, before)"),
             Meeting("20–70", ("01",), "the answer of one paper, widget by widget: predict first, then move"),
             Meeting("70–90", ("01",), "exercise 01.1 in pairs, and where the method fails"),
         )
@@ -103,7 +103,7 @@ ROUTES = {
             Meeting("Tuesday", ("01",), "the lesson, then exercises 01.1 and 01.3"),
             Meeting("Wednesday", ("02",), "the lesson; what would a wrong verifier change?"),
             Meeting("Thursday", ("f3", "03"), "what guidance samples, and who turns the knob"),
-            Meeting("Friday", ("04",), "the same data without an adversary; which of the four would you use, and for what?"),
+            Meeting("Friday", ("04",), "a fourth way to the same data: particles that go downhill; which of the four would you use, and for what?"),
         )
     ),
     "Course, twelve weeks": Route(

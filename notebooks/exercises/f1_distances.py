@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: how far apart are two clouds?
 #
-# Two exercises to [foundation f1](../f1_distances.ipynb), each checked as you go.
+# Two exercises for [foundation f1](../f1_distances.ipynb), each checked as you go.
 #
-# - **You will practise** to predict the bias of a plug-in estimate, and to measure a distance on a line without a matrix of pairs.
+# - **You will practise** predicting the bias of a plug-in estimate, and measuring a distance on a line without a matrix of pairs.
 # - **You need** the lesson, one integral, and `sort` of PyTorch.
 # - **Minutes**: 30 in all.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check names the first property that fails. Two hints wait below each exercise.
@@ -74,22 +74,22 @@ check("f1.1", expected_plug_in)
 #
 # Difficulty 3/5 · 20 minutes · energy distance on a slice
 #
-# On a line no matrix of pairs is needed. Sort $n$ places into $x_{(0)} \le \dots \le x_{(n-1)}$. The place $x_{(i)}$ is the larger one in $i$ pairs and the smaller one in $n - 1 - i$, so
+# On a line no matrix of pairs is needed. Sort $n$ points into $x_{(0)} \le \dots \le x_{(n-1)}$. The point $x_{(i)}$ is the larger one in $i$ pairs and the smaller one in $n - 1 - i$, so
 #
 # $$\sum_{i < i'} |x_i - x_{i'}| = \sum_{i=0}^{n-1} (2i - n + 1)\, x_{(i)}.$$
 #
-# Write the *unbiased* energy distance of two clouds on a line with this sum. The pairs *between* the clouds need an idea: what do you get from both clouds poured together?
+# Write the *unbiased* energy distance of two clouds on a line with this sum. The pairs *between* the clouds need an idea: what do you get from both clouds pooled into one?
 
 
 # %% tags=["exercise"]
 def line_distance(x, y):
-    """The unbiased energy distance of places (n,) and (m,) on a line: a tensor without axes."""
+    """The unbiased energy distance of points (n,) and (m,) on a line: a tensor of shape ()."""
 
     ### BEGIN SOLUTION
-    def pairs(places):
-        n = len(places)
-        weights = 2 * torch.arange(n, device=places.device) - n + 1
-        return (weights * places.sort().values).sum()
+    def pairs(points):
+        n = len(points)
+        weights = 2 * torch.arange(n, device=points.device) - n + 1
+        return (weights * points.sort().values).sum()
 
     n, m = len(x), len(y)
     within_x, within_y = pairs(x), pairs(y)
@@ -104,7 +104,7 @@ check("f1.2", line_distance)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# The pairs of the poured-together cloud are of three kinds: within x, within y, and between. You can compute all but the last directly.
+# The pairs of the pooled cloud are of three kinds: within x, within y, and between. You can compute all but the last directly.
 #
 # </details>
 #
@@ -117,7 +117,7 @@ check("f1.2", line_distance)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Pouring together and taking off what lies within leaves the $nm$ pairs between. Divided by the numbers of pairs of different points, the three sums are means, and $D$ is twice the second less the others. A sort costs $n \log n$: a million points are no trouble, where their pairs would fill terabytes. The mean of `line_distance` over random directions, times the constant of the lesson, is the energy distance in any dimension. Sliced methods live on that.
+# Pooling and taking off what lies within leaves the $nm$ pairs between. Divided by their numbers of pairs, the three sums become means, and $D$ is twice the mean between the clouds less the two means within. A sort costs $n \log n$: a million points are no trouble, where their pairs would fill terabytes. Averaged over many random directions and multiplied by the constant of the dimension ($\pi/2$ in the plane), `line_distance` estimates the energy distance there. Sliced methods live on that.
 #
 # </details>
 

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: diffusion in two dimensions
 #
-# Two exercises to [lesson f2](../f2_diffusion_in_two_dimensions.ipynb), each checked as you go.
+# Two exercises for [lesson f2](../f2_diffusion_in_two_dimensions.ipynb), each checked as you go.
 #
-# - **You will practise** to follow an error of the start through a sampler, and to turn Bayes' rule into a denoiser.
+# - **You will practise** following an error of the start through a sampler, and turning Bayes' rule into a denoiser.
 # - **You need** the lesson, Gaussians, and PyTorch's broadcasting.
 # - **Minutes**: 25 in all. Take them in any order.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Two hints wait below each exercise.
@@ -51,20 +51,20 @@ check("f2.1", means_at_churn_0_and_1)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# At $T$ the noised data have mean $\alpha_T m$ and variance $v = \alpha_T^2 s^2 + \sigma_T^2$. DDIM with tiny steps keeps $(x_t - \alpha_t m)/\sqrt{v_t}$ as it is. Where does a point that starts at 0 end? (The numbers make a 3-4-5 triangle.)
+# At $T$ the noised data have mean $\alpha_T m$ and variance $v_T$, where $v_t = \alpha_t^2 s^2 + \sigma_t^2$. DDIM with tiny steps keeps $(x_t - \alpha_t m)/\sqrt{v_t}$ as it is. Where does a point that starts at 0 end? (The numbers make a 3-4-5 triangle.)
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# DDPM with tiny steps retraces the noising, so given its start $x_T$ it ends at a *draw from the posterior* of $x_0$. The mean of that is $m + \frac{\alpha_T s^2}{v}(x_T - \alpha_T m)$. Average it over the start.
+# DDPM with tiny steps retraces the noising, so given its start $x_T$ it ends at a *draw from the posterior* of $x_0$. The mean of that is $m + \frac{\alpha_T s^2}{v_T}(x_T - \alpha_T m)$. Average it over the start.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Let $\rho = \alpha_T s/\sqrt v$, the correlation of $x_0$ and $x_T$; here $\frac{9}{16} : \frac{15}{16} = \frac35$. At churn 0 a point at 0 lies $\alpha_T m/\sqrt v$ widths below the mean and stays so many widths below: it ends at $m - s\,\alpha_T m/\sqrt v = m(1-\rho)$. At churn 1 the average of the posterior mean is $m - \frac{\alpha_T^2 s^2}{v} m = m(1-\rho^2)$. Between them the mean is $m(1-\rho^{1+e^2})$ at churn $e$: fresh noise wears the memory of the start away, but a leak it does not close. `companion.foundations.one_gaussian.leaky_mean` has the formula.
+# Let $\rho = \alpha_T s/\sqrt{v_T}$, the correlation of $x_0$ and $x_T$; here $\frac{9}{16} : \frac{15}{16} = \frac35$. At churn 0 a point at 0 lies $\alpha_T m/\sqrt{v_T}$ widths below the mean and stays so many widths below: it ends at $m - s\,\alpha_T m/\sqrt{v_T} = m(1-\rho)$. At churn 1 the average of the posterior mean is $m - \frac{\alpha_T^2 s^2}{v_T} m = m(1-\rho^2)$. Between them the mean is $m(1-\rho^{1+e^2})$ at churn $e$: fresh noise wears the memory of the start away, but it does not close the leak. `companion.foundations.one_gaussian.leaky_mean` has the formula.
 #
 # </details>
 
@@ -114,6 +114,6 @@ check("f2.2", posterior_mean)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Given the component, $x_0$ and $x_t$ are jointly Gaussian, and the mean of one given the other is a straight line: the gain $\alpha s^2/v$ is their covariance over the variance of $x_t$. The components are then averaged with the weights that Bayes' rule gives. Far away every density is 0 in floating point, but their logarithms are not, and softmax only looks at differences. Put this function into a sampler and you have every figure of the lesson. `GaussianMixture.denoise` in the package does the same.
+# Given the component, $x_0$ and $x_t$ are jointly Gaussian, and the mean of one given the other is a straight line: the gain $\alpha s^2/v$ is their covariance over the variance of $x_t$. The components are then averaged with the weights that Bayes' rule gives. Far away every density is 0 in floating point, but their logarithms are not, and softmax only looks at differences. Put this function into a sampler and you have the lesson's figures of steps and leaks. `GaussianMixture.denoise` in the package does the same.
 #
 # </details>

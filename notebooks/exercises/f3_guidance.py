@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: guidance of an exact model
 #
-# Two exercises to [the lesson](../f3_guidance.ipynb), each checked as you go.
+# Two exercises for [the lesson](../f3_guidance.ipynb), each checked as you go.
 #
-# - **You will practise** to tell sharpening and noising in their two orders apart by hand, and to write the guided prediction from a classifier.
+# - **You will practise** telling the two orders of sharpening and noising apart by hand, and writing the guided prediction from a classifier.
 # - **You need** the lesson, Bayes' rule, and PyTorch's `autograd`.
 # - **Minutes**: 25 in all. Each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -31,7 +31,7 @@ session = begin(PROFILE, SEED, DEVICE)
 # %% [markdown]
 # ## f3.1 · Three boxes, two orders
 #
-# Difficulty 2/5 · 10 minutes · Bradley and Nakkiran (2024), section 3
+# Difficulty 2/5 · 10 minutes · Bradley and Nakkiran (2025), section 3
 #
 # Diffusion without calculus. A point lies in one of three boxes A, B, C, each as likely. A classifier says how likely it is of class $c$ in each box:
 #
@@ -40,7 +40,7 @@ session = begin(PROFILE, SEED, DEVICE)
 # *Noise* leaves a point where it is with chance three quarters; else it puts it into a box drawn evenly from all three. We guide with $w = 1$. What is the share of box A
 #
 # 1. if you **sharpen** the clean boxes, $q(x) \propto p(x)\,p(c|x)^2$, and **then noise** $q$?
-# 2. if you **noise** all data and the class, and **then sharpen** the noised boxes, $p_t(x)\,p_t(c|x)^2$, as guidance does?
+# 2. if you **noise** both the law of all data, $p$, and that of the class, $p(\cdot|c)$, and **then sharpen** the noised boxes, $p_t(x)\,p_t(c|x)^2$, as guidance does?
 #
 # Guess first which is larger. Then compute both by hand, as fractions or to three digits.
 
@@ -79,7 +79,7 @@ check("f3.1", share_of_A)
 #
 # Sharpened, the boxes hold $\tfrac45, \tfrac15, 0$; noise makes $\tfrac34\cdot\tfrac45 + \tfrac1{12} = \tfrac{41}{60}$ of A. In the other order the noised classifier says $\tfrac78, \tfrac12, \tfrac18$. Squared and divided by their sum, A gets $\tfrac{49}{66}$, which is more.
 #
-# So at this noise level guidance works with a law that leans further to the sure box than the noised $q$ does. A point in box C was noised into it: no clean point of the class is there. Sharpened first, C still holds a twelfth. Noised first, guidance takes it for a box of doubtful points and empties it almost. A mean of squares is not the square of a mean.
+# So at this noise level guidance works with a law that leans further to the sure box than the noised $q$ does. A point of the class that is found in box C was put there by noise: the class has no clean point in C. Sharpened first, C still holds a twelfth. Noised first, guidance takes C for a box of doubtful points and almost empties it. A mean of squares is not the square of a mean.
 #
 # </details>
 
@@ -94,14 +94,14 @@ check("f3.1", share_of_A)
 #
 # and a prediction belongs to a score by Tweedie's formula, with $\alpha = 1-t$ and $\sigma = t$:
 #
-# $$x_0 = \frac{x + \sigma^2\, \text{score}}{\alpha}.$$
+# $$\hat x_0 = \frac{x + \sigma^2\, \text{score}}{\alpha}.$$
 #
-# Every row has a label of its own. Let `torch.autograd` find the gradient, and leave no graph behind.
+# Row $i$ is guided to its own class, `labels[i]`. Let `torch.autograd` find the gradient. The result must not require gradients.
 
 
 # %% tags=["exercise"]
 def guided(x0, log_probs, x, t, labels, weight):
-    """Guided clean points (n, d), from x0 and x (n, d), labels (n,) and the numbers t and weight."""
+    """Guided clean points (n, d): from predictions x0 (n, d), log_probs, points x (n, d), labels (n,), numbers t, weight."""
     ### BEGIN SOLUTION
     x = x.detach().requires_grad_()
     own = log_probs(x, t).gather(1, labels[:, None])

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: least squares with a memory
 #
-# Two exercises to [foundation f4](../f4_least_squares_with_a_memory.ipynb), each checked as you go.
+# Two exercises for [foundation f4](../f4_least_squares_with_a_memory.ipynb), each checked as you go.
 #
-# - **You will practise** to say what two ways to forget do in a direction about which nothing is heard, and to take a row back out of a belief.
+# - **You will practise** predicting what two ways to forget do in a direction about which nothing is heard, and taking a row back out of a belief.
 # - **You need** the lesson, powers and logarithms, and matrix products in PyTorch.
 # - **Minutes**: 25 in all, 10 and 15. Take them in any order.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -38,12 +38,12 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · the two ways to forget
 #
-# Two filters, one weight. The prior's variance is 1, the noise variance is 1. The first filter forgets exponentially with $\lambda = 0.9$; the second drifts with $\gamma^2 = 0.9$. Answer before you compute.
+# Two filters, one weight. The prior's variance is 1, the noise variance is 1. The first filter forgets exponentially with $\lambda = 0.9$; the second drifts with $\gamma^2 = 0.9$. Guess each answer, then compute it; two digits are enough.
 #
 # 1. `settled`: rows with the feature 1 come for ever. Where does the variance of the *first* filter settle, just after each row? (Its information is then as many rows as it remembers.)
 # 2. `faded`: now both have the variance 0.01, and *no* more rows come. What is the variance of the first filter after 20 steps?
 # 3. `drifted`: and that of the second?
-# 4. `passed`: after how many steps does the first doubt the weight more than the prior did?
+# 4. `passed`: from the variance 0.01, without rows, after how many steps does the first doubt the weight more than the prior did?
 
 # %% tags=["exercise"]
 silence = {
@@ -67,7 +67,7 @@ check("f4.1", silence)
 #
 # <details><summary>Hint 2</summary>
 #
-# Settled means $I = \lambda I + 1$. In silence $A$ is multiplied by $1/\lambda$ twenty times, and $1 - A$ by $\gamma^2$ twenty times. For `passed`, solve $0.01\,\lambda^{-n} = 1$.
+# Settled means $1/A = \lambda/A + 1$. In silence $A$ is multiplied by $1/\lambda$ twenty times, and $1 - A$ by $\gamma^2$ twenty times. For `passed`, solve $0.01\,\lambda^{-n} = 1$.
 #
 # </details>
 
@@ -89,7 +89,7 @@ figures.describe(
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# $I = \lambda I + 1$ gives $I = 1/(1-\lambda) = 10$ rows, and the variance is $1/10$. In silence the first filter's variance is $0.01 \cdot 0.9^{-20} \approx 0.082$, and the second's $1 - 0.9^{20} \cdot 0.99 \approx 0.88$. *At first the drift forgets much faster*: it adds most where most is known, and exponential forgetting adds there almost nothing. After 44 steps it is the other way round: the one has passed the prior and goes on for ever, the other has arrived. So the same share, 0.9, is not the same forgetting.
+# $1/A = \lambda/A + 1$ gives $1/A = 1/(1-\lambda) = 10$ rows, and the variance is $1/10$. In silence the first filter's variance is $0.01 \cdot 0.9^{-20} \approx 0.082$, and the second's $1 - 0.9^{20} \cdot 0.99 \approx 0.88$. *At first the drift forgets much faster*: it adds most where most is known, and exponential forgetting adds there almost nothing. After 44 steps it is the other way round: the one has passed the prior and goes on for ever, the other has arrived. So the same share, 0.9, is not the same forgetting.
 #
 # </details>
 
@@ -98,7 +98,7 @@ figures.describe(
 #
 # Difficulty 3/5 · 15 minutes · Woodbury's identity, with a minus sign
 #
-# A third way to forget is a **window**: each row counts in full until it is so many rows old, and then not at all. So an old row must be taken out of the belief again, as if it had never come. Here is how a row came in:
+# Another way to forget is a **window**: each row counts in full until it is so many rows old, and then not at all. So an old row must be taken out of the belief again, as if it had never come. Here is how a row came in:
 
 
 # %%
@@ -145,7 +145,8 @@ check("f4.2", release)
 # %%
 count, width = session.pick(smoke=60, lesson=150), 30
 generator = session.generator(device="cpu")
-draw = {"generator": generator, "dtype": torch.float64}
+exact = {"dtype": torch.float64}
+draw = {"generator": generator, **exact}
 features = torch.randn(count, 2, **draw)
 truth = torch.where(torch.arange(count) < count // 2, 1.0, -1.0).double()
 targets = features[:, :1] * truth[:, None] + 0.3 * torch.randn(count, 1, **draw)
@@ -164,7 +165,7 @@ def window(last):
 
 
 # %%
-exact, one = {"dtype": torch.float64}, torch.ones(1, 1)
+one = torch.ones(1, 1)
 figure, (axes,) = figures.panels(1, size=(6, 3))
 axes.plot(truth, color=figures.EXACT, label="truth")
 if release(one, one / 2, one, one, 1.0) is not None:  # once it is written

@@ -146,8 +146,10 @@ def exercise(
     return register
 
 
-def judge(exercise: Exercise, answer: object) -> Verdict:
+def judge(exercise: Exercise, answer: object, draw: int = 0) -> Verdict:
     """Read the answer and try the properties in order, each with its own fixed seed.
+
+    The random inputs are those of `draw`: 0 for students, others for whoever grades them.
 
     The global random streams and torch's settings are put back afterwards, whatever the answer does to them.
     """
@@ -162,7 +164,7 @@ def judge(exercise: Exercise, answer: object) -> Verdict:
             read = exercise.read(answer)
             for prop in exercise.properties:
                 step = prop.name
-                seed = zlib.crc32(f"{exercise.id} {prop.name}".encode())
+                seed = zlib.crc32(f"{exercise.id} {prop.name}{f' {draw}' if draw else ''}".encode())
                 try:
                     prop.test(read, torch.Generator().manual_seed(seed))
                 except NotYet as found:

@@ -345,7 +345,7 @@ def tasks_figure(runs: Mapping[str, TaskRuns]) -> figures.Picture:
     first = next(iter(runs.values()))
     for place, way in enumerate(first.ways):
         axes[-1].plot(range(1, len(first.silent) + 1), first.silent[:, place], color=COLOURS.get(way))
-    axes[-1].set(xlabel="task", ylabel="share of silent neurons", title="all labels change", ylim=(0, 1.02))
+    axes[-1].set(xlabel="task", ylabel="share of silent neurons", title="all labels drawn again", ylim=(0, 1.02))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(first.ways))
-    alt = "Where all labels change, a network that is never reset falls towards guessing while its neurons go silent; with any reset it keeps its level. Where a quarter of the labels change, the network that is never reset is best, and a hard reset costs most."
+    alt = "Where all labels are drawn again, a network that is never reset falls towards guessing while its neurons go silent; with any reset it keeps its level. Where a quarter of the labels are, the network that is never reset is best, and a hard reset costs most."
     return figures.describe(figure, alt)

@@ -139,8 +139,8 @@ def _(compute: Compute, generator: torch.Generator) -> None:
     "Each is 2 length^2 width operations, over all heads together. It grows with the *square* of the length.",
 )
 def _(compute: Compute, generator: torch.Generator) -> None:
-    for _ in range(3):
-        width, depth, symbols, length = _sizes(generator)
+    for depth in (1, 2, 3):
+        width, _, symbols, length = _sizes(generator)
         came = compute.forward(width, depth, symbols, 2 * length) - 2 * compute.forward(width, depth, symbols, length)
         expected = 8 * length**2 * width * depth
         for times, words in (

@@ -34,7 +34,7 @@ RESCALED = "rescaled(weight1, mean, variance, factors)"
 FACTORS = "factors(weight1, scale, shift, mean, variance, weight2)"
 ODDS = "odds(ratio)"
 HIDDEN, CHANNELS, OUTPUTS, SIDE = 16, 3, 4, 6
-PROBLEMS, DRAWS = 16, 12
+PROBLEMS, DRAWS = 48, 6
 WORSE = 1.4  # what the norm must lose against random draws
 Scaled = tuple[Float[Tensor, "h c 3 3"], Float[Tensor, " h"], Float[Tensor, " h"]]
 

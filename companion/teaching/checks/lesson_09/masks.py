@@ -208,7 +208,8 @@ def _(masks: Masks, generator: torch.Generator) -> None:
             for way, words in LOUD.items():
                 loud = copy.deepcopy(block)
                 WAYS[way](loud, kept)
-                expect(not torch.allclose(came, _answers(loud, images)), words)
+                said = _answers(loud, images)
+                expect(torch.allclose(said, right) or not torch.allclose(came, said), words)
         expect_close(came, right, 1e-9, f"with {len(kept)} of {HIDDEN} filters kept an output")
 
 

@@ -47,7 +47,7 @@ def both_orders(weight: float = 1.0) -> tuple[float, float]:
     "Three boxes, two orders",
     difficulty=2,
     minutes=10,
-    equation="Bradley and Nakkiran (2024), section 3",
+    equation="Bradley and Nakkiran (2025), section 3",
     takeaway="41/60 when sharpened first, 49/66 when noised first. Guidance works with the second at every time, so it pushes towards the sure box more than the sharpened law asks for.",
 )
 def boxes(answer: object) -> Answer:
