@@ -17,6 +17,14 @@ OPTIONS = [
     "--no-first-run",
 ]
 
+# Puts a control back to a value that it had, as a hand would.
+PUT_BACK = """(input, value) => {
+  if (input.type === "checkbox") { input.click(); return; }
+  if (input.type === "radio") { document.getElementsByName(input.name)[value].click(); return; }
+  input.value = value;
+  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+}"""
+
 # A hash of what a widget shows: its frame or its canvases, pixel by pixel; "blank" if one of them shows nothing.
 # An image that is given its next frame while it decodes rejects; it is asked again, and a broken one rejects each time.
 PICTURE = """async (widget) => {

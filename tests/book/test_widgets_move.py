@@ -4,7 +4,7 @@ import pytest
 from hands import move_by_keyboard, redrawn
 from visits import PHONE, page_names
 
-from tests.browser import PICTURE
+from tests.browser import PICTURE, PUT_BACK
 
 
 def picture(widget) -> str:
@@ -25,13 +25,6 @@ def picture(widget) -> str:
 VALUE = """(input) => input.type === "checkbox" ? String(input.checked)
   : input.type === "radio" ? String([...document.getElementsByName(input.name)].findIndex((each) => each.checked))
   : input.value"""
-
-PUT_BACK = """(input, value) => {
-  if (input.type === "checkbox") { input.click(); return; }
-  if (input.type === "radio") { document.getElementsByName(input.name)[value].click(); return; }
-  input.value = value;
-  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
-}"""
 
 
 def can_be_moved(control) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from tests.browser import PICTURE
+from tests.browser import PICTURE, PUT_BACK
 
 LESSONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 RUN_ALL_SECONDS = 240
@@ -29,12 +29,6 @@ REDRAW = """([widget, position]) => new Promise((resolve, reject) => {
   input.dispatchEvent(new Event("input", { bubbles: true }));
   setTimeout(() => { watcher.disconnect(); last === null ? reject(new Error("no redraw")) : resolve(last); }, 700);
 })"""
-
-
-PUT_BACK = """(input, value) => {
-  input.value = value;
-  input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
-}"""
 
 
 def open_and_run(page: Page, address: str) -> None:
