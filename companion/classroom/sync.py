@@ -11,6 +11,7 @@ is copied into the pair without running anything.
 import ast
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -141,7 +142,7 @@ def used_modules(code: str) -> set[str]:
     >>> sorted(used_modules("from companion.data import toy"))[:2]
     ['companion', 'companion.data']
     """
-    found, waiting = set(), _imported(code)
+    found, waiting = set(), set(_imported(code))
     while waiting:
         name = waiting.pop()
         path = _file(name)
@@ -152,7 +153,8 @@ def used_modules(code: str) -> set[str]:
     return found
 
 
-def _imported(code: str) -> set[str]:
+@cache  # by the text: notebooks share most of their modules
+def _imported(code: str) -> frozenset[str]:
     """Every dotted name of `companion` that `code` may import, packages and the names taken from them included."""
     names = set()
     for node in ast.walk(ast.parse(code)):
@@ -160,12 +162,12 @@ def _imported(code: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {
+    return frozenset(
         ".".join(parts[:end])
         for parts in (name.split(".") for name in names)
         for end in range(1, len(parts) + 1)
         if parts[0] == "companion"
-    }
+    )
 
 
 def _file(name: str) -> Path | None:
