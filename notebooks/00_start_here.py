@@ -135,7 +135,7 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # | **When data move** | | | |
 # | 05 [Closed-form last layer](05_closed_form_last_layer.ipynb) | a network whose last layer is never walked to, but solved | f4 | 35 + 105 |
 # | 06 [Kalman filter for online classification](06_kalman_online.ipynb) | a classifier that finds out how fast to forget | f4, f5 (05) | 35 + 90 |
-# | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | f5 (06) | 35 + 95 |
+# | 07 [Soft parameter reset](07_soft_reset.ipynb) | a network that goes back towards its start, as far as the next batch asks | f5 (06) | 35 + 85 |
 # | 08 [Dynamic evaluation](08_dynamic_evaluation.ipynb) | a language model that learns the text it is tested on, without cheating | f5 | 35 + 95 |
 # | **When tasks move** | | | |
 # | 09 [Compute-optimal transfer](09_compute_optimal_transfer.ipynb) | a network that throws most of itself away, and is ahead for it | – | 35 + 105 |

@@ -13,7 +13,7 @@
 #
 # - **You will be able to** see a network lose its plasticity, and say what it has become; draw weights back towards their start by a step that leaves the law of the start alone; let the next batch decide how far; and compare with rivals that were tuned as carefully.
 # - **You need first** gradient descent, a softmax, what a Gaussian is, and what is lost on a stream (foundation [f5](f5_learning_on_a_stream.ipynb)). Lesson 06 helps: it drifts a last layer in the same way.
-# - **Minutes**: 35 to read, 1 to run, 95 for the exercises.
+# - **Minutes**: 35 to read, 1 to run, 85 for the exercises.
 # - **Paper**: Galashov and others, *Non-Stationary Learning of Neural Networks with Automatic Soft Parameter Reset*, NeurIPS 2024, [arXiv 2411.04034](https://arxiv.org/abs/2411.04034).
 
 # %% tags=["parameters"]

@@ -156,7 +156,7 @@ found = {name: views.task_after_task(resets, share, draws, tasks=tasks, lr=0.2) 
 views.tasks_figure(found)
 
 # %% [markdown]
-# Left, all labels are new each time: whoever was never reset sinks towards guessing (dotted), and many of its neurons are silent for every point, so no gradient passes through them (right; see Sokar and others 2023). Each reset helps. In the middle most of what was known still holds. There the hard reset is the *lowest* curve: it throws away what was known. That is the **cost of a reset**. The two softer ones (Ash and Adams 2020, in another setting; Kumar and others 2023 pull at every step) keep a part of both. Each curve is the mean of five networks, with their range.
+# Left, all labels are drawn again each time: whoever was never reset sinks towards guessing (dotted), and many of its neurons are silent for every point, so no gradient passes through them (right; see Sokar and others 2023). Each reset helps. In the middle most of what was known still holds. There the hard reset is the *lowest* curve: it throws away what was known. That is the **cost of a reset**. The two softer ones (Ash and Adams 2020, in another setting; Kumar and others 2023 pull at every step) keep a part of both. Each curve is the mean of five networks, with their range.
 
 # %% tags=["claim"]
 whole, quarter = found.values()

@@ -60,7 +60,7 @@ LESSONS = {
         Lesson("04", "04_mmd_gradient_flow", "Deep MMD gradient flow", SAMPLES, "particles that go downhill to the data, on a slope learned from noise", 35, 90, ("f1", "f2"), ("01",)),
         Lesson("05", "05_closed_form_last_layer", "Closed-form last layer", DATA, "a network whose last layer is never walked to, but solved", 35, 105, ("f4",)),
         Lesson("06", "06_kalman_online", "Kalman filter for online classification", DATA, "a classifier that finds out how fast to forget", 35, 90, ("f4", "f5"), ("05",)),
-        Lesson("07", "07_soft_reset", "Soft parameter reset", DATA, "a network that goes back towards its start, as far as the next batch asks", 35, 95, ("f5",), ("06",)),
+        Lesson("07", "07_soft_reset", "Soft parameter reset", DATA, "a network that goes back towards its start, as far as the next batch asks", 35, 85, ("f5",), ("06",)),
         Lesson("08", "08_dynamic_evaluation", "Dynamic evaluation", DATA, "a language model that learns the text it is tested on, without cheating", 35, 95, ("f5",)),
         Lesson("09", "09_compute_optimal_transfer", "Compute-optimal transfer", TASKS, "a network that throws most of itself away, and is ahead for it", 35, 105),
         Lesson("10", "10_nevis", "NEVIS", TASKS, "a hundred tasks, one after another, and the bill for each", 40, 105, (), ("f5", "09")),

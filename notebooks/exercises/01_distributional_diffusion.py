@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: distributional diffusion
 #
-# Seven exercises to [lesson 01](../01_distributional_diffusion.ipynb), each checked as you go.
+# Seven exercises for [lesson 01](../01_distributional_diffusion.ipynb), each checked as you go.
 #
-# - **You will practise** to derive the spread of the best model, to write the energy score so that a GPU likes it, to break it, to cross the bridge with churn, and to spend four steps well.
+# - **You will practise** deriving the spread of the best model, writing the energy score so that a GPU likes it, breaking it, crossing the bridge with churn, and spending four steps well.
 # - **You need** the lesson, some calculus, and PyTorch's broadcasting.
 # - **Minutes**: 70 in all, 5 to 15 each. Take them in any order; 01.2 builds on 01.1.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -38,7 +38,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · eq. (12)
 #
-# The clean points are $x_0 \sim N(0, I)$, and a model draws $X \sim N(0, s^2 I)$. Trained with the whole repulsion, $\lambda = 1$, the best spread is the data's own, $s = 1$. Somebody halves the repulsion. Now the loss is, at $\beta = 1$ and $\lambda = \tfrac12$,
+# The clean points are $x_0 \sim N(0, I)$, and a model draws $X \sim N(0, s^2 I)$; $X'$ is a second, independent draw of the model. Trained with the whole repulsion, $\lambda = 1$, the best spread is the data's own, $s = 1$. Somebody halves the repulsion. Now the loss is, at $\beta = 1$ and $\lambda = \tfrac12$,
 #
 # $$S(s) = \mathbb E|X - x_0| - \frac{\lambda}{2}\, \mathbb E|X - X'| .$$
 #
@@ -123,7 +123,7 @@ check("01.2", best_spread)
 #
 # $$\frac1n \sum_{i=1}^n \Big[ \frac1m \sum_{j} |x_{0,i} - \hat x_{j,i}|^\beta - \frac{\lambda}{2m(m-1)} \sum_{j \ne j'} |\hat x_{j,i} - \hat x_{j',i}|^\beta \Big].$$
 #
-# No Python loop over draws or points. And the gradient must stay finite.
+# No Python loop over draws or points. And the gradient must stay finite, at $\beta = 1$ even where two draws coincide.
 
 
 # %% tags=["exercise"]
@@ -177,7 +177,7 @@ def narrow(n, generator):
 
 
 def wide(n, generator):
-    """n draws (n, 2) of the wide model, standard deviation at most 3."""
+    """n draws (n, 2) of the wide model, standard deviation from 0.2 to 3."""
     ### BEGIN SOLUTION
     return torch.tensor([1.0, 0.0]) + 2.0 * torch.randn(n, 2, generator=generator)
     ### END SOLUTION
@@ -295,7 +295,7 @@ def bent_grid(power):
     times = (time_grid(4) ** power).tolist()
     samples, distance = four_steps(times)
     figure, (axes,) = figures.panels(1, size=(4.2, 4.2))
-    title = ", ".join(f"{time:.2g}" for time in times) + f"\nenergy distance {distance:.4f}"
+    title = f"power {power:g}\nenergy distance {distance:.4f}"
     figures.scatter(axes, samples[:1200], figures.RIVAL, size=4, limit=2.5, title=title)
     return figure
 

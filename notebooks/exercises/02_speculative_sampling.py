@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: speculative sampling
 #
-# Six exercises to [lesson 02](../02_speculative_sampling.ipynb), each checked as you go.
+# Six exercises for [lesson 02](../02_speculative_sampling.ipynb), each checked as you go.
 #
-# - **You will practise** to say how many drafts can be kept at best, to replace a rejected token and a rejected step, to find a bug that the samples hide, to keep the books of a batch, and to fit the window to a machine.
+# - **You will practise** predicting what is kept, replacing a rejected token or step, finding a bug that samples hide, keeping the books of a batch, and fitting a window to a machine.
 # - **You need** the lesson, the density of a Gaussian, and PyTorch's broadcasting.
 # - **Minutes**: 70 in all, 10 to 15 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -88,7 +88,7 @@ check("02.1", share_kept)
 #
 # Language models speculate with tokens. A small model drafts a token $x$ with probability $p(x)$, the large one, the target, would have drawn it with probability $q(x)$. (Their paper has the letters the other way round.) The draft is kept with probability $\min(1, q(x)/p(x))$. So kept drafts bring the token $x$ with probability $\min(p(x), q(x))$, and with the probability that is left over the draft is rejected. From which probabilities must its replacement be drawn, so that what comes out has *exactly* the law $q$?
 #
-# Answer for a batch of rows. Somewhere the two models may agree.
+# Answer for a batch of rows. In some rows the two models may agree on every token. There nothing is rejected, and any probabilities will do; `nan` will not.
 
 
 # %% tags=["exercise"]
@@ -204,9 +204,9 @@ alt = "Samples of A, B and C beside the slow sampler's: all show the same modes.
 figures.describe(figure, alt)
 
 # %% [markdown]
-# Nothing that would hold against anybody. But a walk holds more than its end: `path` has all states, $(K + 1, n, d)$; `means`, $(K, n, d)$, and `stds`, $(K,)$, are what the target wanted. An exact sampler draws `path[k + 1]` from the Gaussian with mean `means[k]` and standard deviation `stds[k]`.
+# Nothing here would convict any of the three. But a walk holds more than its end: `path` has all states, $(K + 1, n, d)$; `means`, $(K, n, d)$, and `stds`, $(K,)$, are what the target wanted. An exact sampler draws `path[k + 1]` from the Gaussian with mean `means[k]` and standard deviation `stds[k]`. Where `stds[k]` is 0 the step has no noise and proves nothing; a walk need not contain such a step.
 #
-# Write a test that can tell, as a p-value: near 0 if the sampler cannot be exact, and honest otherwise, below 0.05 for one exact sampler in twenty. Run the cell below the exercise to hear its verdict on the three suspects. Then write the letters of the wrong ones, such as `"B"`.
+# Write a test that can tell, as a p-value: near 0 if the sampler cannot be exact, and honest otherwise, below 0.05 for one exact sampler in twenty. The same walk must always get the same value. Run the cell below the exercise to hear its verdict on the three suspects. Then write the letters of the wrong ones, such as `"B"`.
 
 
 # %% tags=["exercise"]
@@ -243,14 +243,14 @@ check("02.4", {"p_value": p_value, "wrong": wrong})
 #
 # <details><summary>Hint 2</summary>
 #
-# Their mean will tell you nothing, since drafts miss in all directions. But the mean of $N$ squares should be 1, with standard deviation $\sqrt{2/N}$. It may be wrong to both sides. (Or compare the whole histogram with $N(0, 1)$: Kolmogorov and Smirnov's test does.)
+# Their mean will tell you nothing, since drafts miss in all directions. But the mean of $N$ squares should be 1, with standard deviation $\sqrt{2/N}$. It may be too large or too small. (Or compare the whole histogram with $N(0, 1)$: Kolmogorov and Smirnov's test does.)
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# C keeps every draft: its residuals are too wide by the draft's error, $\mathbb E|r|^2 = d + |D|^2$. A draws afresh after a rejection, as in 02.2: it removes drafts from the far side and puts too few back there, so for small $|D|$ its residuals are too *narrow*. The energy distance between the samples hardly shows either: later steps pull a state that is a little off back towards the data, and what is left is a width of the modes that is a little wrong. A test that looks just there would see it, if somebody knew to look there. A test of the steps needs not know: it sees the error once for each step, whatever the data.
+# C keeps every draft: its residuals are too wide by the draft's error, $\mathbb E|r|^2 = d + |D|^2$. A draws afresh after a rejection, as in 02.2: it removes drafts from the far side and puts too few back there, so for small $|D|$ its residuals are too *narrow*. The energy distance between the samples hardly shows either. Later steps pull a state that is a little off back towards the data, and all that is left are modes of a slightly wrong width. A test that looks just there would see it, if somebody knew to look there. A test of the steps need not know: it sees the error once for each step, whatever the data.
 #
 # And what does yours miss? The mean of squares is one number: near $|D| = 1.2$ the sampler that redraws leaves it almost right, and then only the shape of the histogram tells. A histogram in turn is blind to residuals that depend on each other, as when a noise is used twice. The sharpest test looks where the error must be: along the direction in which the draft missed.
 #
@@ -261,14 +261,14 @@ check("02.4", {"p_value": p_value, "wrong": wrong})
 #
 # Difficulty 2/5 · 10 minutes · Algorithm 3
 #
-# A batch of $n$ chains has drafted a window, and every draft was compared with the target. `kept[j, i]` says whether draft $j$ of chain $i$ would be kept, and `lengths[i]` how many drafts chain $i$ made: near its end a chain drafts fewer than there are rows, and what `kept` holds below its length means nothing.
+# A batch of $n$ chains has drafted a window, and every draft was compared with the target. `kept[j, i]` says whether draft $j$ of chain $i$ would be kept, and `lengths[i]` how many drafts chain $i$ made. Near its end a chain drafts fewer than there are rows: the entries `kept[j, i]` with `j >= lengths[i]` mean nothing.
 #
 # A chain goes on to its first draft that is not kept, whose place the reflected point takes. How many steps does each chain gain? For example, *kept, kept, missed, kept* gains 3. No Python loop over chains.
 
 
 # %% tags=["exercise"]
 def steps_gained(kept, lengths):
-    """Steps gained (n,) from kept (L, n), booleans, and lengths (n,), 1 to L."""
+    """Steps gained (n,), whole numbers, from kept (L, n), booleans, and lengths (n,), 1 to L."""
     ### BEGIN SOLUTION
     drafted = torch.arange(len(kept), device=kept.device)[:, None] < lengths
     unbroken = (kept & drafted).long().cumprod(dim=0).sum(dim=0)

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: learned guidance
 #
-# Six exercises to [lesson 03](../03_learned_guidance.ipynb), each checked as you go.
+# Six exercises for [lesson 03](../03_learned_guidance.ipynb), each checked as you go.
 #
-# - **You will practise** to say which weight repairs a prediction, to guide a batch and count what it costs, to compute what guidance samples and what it does not, to write the score that weights are learned from, to break it, and to find a reward that is gamed.
+# - **You will practise** finding the weight that repairs, guiding a batch and counting its cost, computing what guidance samples, writing the score that weights are learned from, breaking it, and gaming a reward.
 # - **You need** the lesson, the density of a Gaussian, and PyTorch's broadcasting.
 # - **Minutes**: 80 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -41,9 +41,9 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # $$x_c = x_u + a\,(x^* - x_u) .$$
 #
-# Which weight $w$ makes the guided prediction $x_c + w\,(x_c - x_u)$ right? Write it for the shares 0.9, 0.5 and 0.25, before you compute anything.
+# Which weight $w$ makes the guided prediction $x_c + w\,(x_c - x_u)$ right? Write it for the shares 0.9, 0.5 and 0.25, on paper first.
 #
-# No real model errs so neatly. But data can always be asked: of all constant weights, which one makes the mean of $|x_0 - (x_c + w\,d)|^2$ least, $d = x_c - x_u$? Write it as a function. And say what it gives when $x_c$ is the exact mean of $x_0$ given $x_t$ and the class.
+# No real model errs so neatly. But data can always be asked: of all constant weights, which one makes the mean of $|x_0 - (x_c + w\,d)|^2$ least, $d = x_c - x_u$? Write it as a function. Before you run it, ask yourself what it gives when $x_c$ is the exact mean of $x_0$ given $x_t$ and the class; the check tries that, too.
 
 # %% tags=["exercise"]
 repairs = [
@@ -84,7 +84,7 @@ check("03.1", {"repairs": repairs, "best_weight": best_weight})
 #
 # $(1 + w)\,a = 1$ gives $w = 1/a - 1$: a ninth, 1, and 3. The less a prediction has learned, the more it must be exaggerated: one that has gone a quarter of its way wants three times its own step on top.
 #
-# In general $w^* = \mathbb E\langle x_0 - x_c, d\rangle / \mathbb E|d|^2$, a regression of what is still missing on the direction that guidance knows. Errors across $d$ stay. If $x_c$ is the exact mean, then given $x_t$ and the class $x_0 - x_c$ has mean 0, while $d$ is fixed. So the upper mean is 0, and so is the weight. This regression is a way to *see* what guidance is for. Why the paper does not learn from it is the matter of 03.5.
+# In general $w^* = \mathbb E\langle x_0 - x_c, d\rangle / \mathbb E|d|^2$, a regression of what is still missing on the direction that guidance knows. Errors across $d$ stay. If $x_c$ is the exact mean, then given $x_t$ and the class $x_0 - x_c$ has mean 0, while $d$ is fixed. So the mean in the numerator is 0, and so is the weight. This regression is a way to *see* what guidance is for. Why the paper does not learn from it is the matter of 03.5.
 #
 # </details>
 
@@ -246,7 +246,7 @@ figures.describe(figure, alt)
 #
 # Powers multiply logarithms, so precisions add: $1/v = (1 + w)/v_c - w/v_u$. The sampler does something else. In the limit of short steps the guided equation integrates to $v = v_c\,(v_c/v_u)^w$: not precisions but their *logarithms* are combined. With $r = v_c/v_u$ the two are $v_c / (1 + w(1 - r))$ and $v_c\,r^w$, and since $-\log r \ge 1 - r \ge \log(1 + w(1 - r))/w$ the second is never wider. The means differ, too: the sampler goes further out. Coarse steps narrow the law once more.
 #
-# Why? The powered density of the *noised* laws is not the noised powered density. A walk that follows the first from time to time follows a path of laws that no noising makes, and its end has no simple formula beyond the Gaussian. So a weight cannot be read as a power, and must be judged by the samples.
+# Why? The powered density of the *noised* laws is not the noised powered density. A walk that takes its score from the first at every time passes through laws that no noising makes, and its end has no simple formula beyond the Gaussian. So a weight cannot be read as a power, and must be judged by the samples.
 #
 # </details>
 
@@ -259,12 +259,12 @@ figures.describe(figure, alt)
 #
 # $$\frac{1}{m^2}\sum_{j,k} |\tilde x_j - x_k|^\beta \;-\; \frac{\lambda}{2\,m\,(m-1)} \sum_{j \ne k} |\tilde x_j - \tilde x_k|^\beta ,$$
 #
-# and the loss is its mean over $n$ clean points. Write it. Its gradient will train a network, so it must be finite.
+# and the loss is its mean over $n$ clean points. Write it. Its gradient will train a network, so it must be finite, for every $\beta$ between 0 and 2.
 
 
 # %% tags=["exercise"]
 def score(pushed, noised, beta, lam):
-    """A number, from particles (n, m, d)."""
+    """The loss from particles (n, m, d): a tensor with one number, in their dtype."""
     ### BEGIN SOLUTION
     m = pushed.shape[1]
     cross = torch.cdist(pushed, noised).pow(beta).mean()
@@ -293,7 +293,7 @@ check("03.4", score)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# At $\lambda = 1$ its expectation is half an energy distance between the two laws, plus a constant that no weight changes, and this is so for *every* $m \ge 2$: each mean is taken over pairs of different, independent particles, so it is unbiased. The cross term pairs particles of two clouds, and there $j = k$ is a pair like any other. In the repulsion it would be a particle and itself. With $m^2$ below the line the repulsion is too weak by $(m-1)/m$, a quarter at $m = 4$, and the score would favour clouds that are too narrow, which is just what guidance offers.
+# At $\lambda = 1$ its expectation is half an energy distance between the two laws, plus a constant that no weight changes. This is so for *every* $m \ge 2$: each mean runs over pairs of different, independent particles, so it is unbiased. The cross term pairs particles of two clouds, and there $j = k$ is a pair like any other. In the repulsion it would be a particle and itself. With $m^2$ in the denominator the repulsion shrinks by the factor $(m-1)/m$: at $m = 4$ a quarter of it is lost. The score would then favour clouds that are too narrow, which is just what guidance offers.
 #
 # </details>
 
@@ -325,7 +325,7 @@ def losses(w, t, s=0.4):
 
 
 def three_losses(t):
-    """Losses of exact predictions: with two noises the square wants a weight far above 0."""
+    """Losses of exact predictions: with two noises the square wants a weight above 0, the larger the shorter the step."""
     tried, (figure, (axes,)) = torch.linspace(-0.5, 3, 29), figures.panels(1, size=(6.5, 3.2))
     curves = torch.tensor([losses(w, t) for w in tried.tolist()]).T
     names = "square, one noise", "square, two noises", "score"
@@ -342,7 +342,7 @@ start = Slider(0.5, 0.9, default=0.6, steps=5, label="The step starts at t")
 explore(three_losses, title="Three losses of an exact model", t=start)
 
 # %% [markdown]
-# With two noises the square says that an exact model needs guidance, and much of it. First find its lowest point for any model: clean points are noised to $x_s = (1-s)\,x_0 + s\,\varepsilon_s$ and $x_t = (1-t)\,x_0 + t\,\varepsilon_t$, the second is pushed by the DDIM step of 03.3, and one weight for all rows makes the mean of $|\tilde x_s(w) - x_s|^2$ least. Try it with `noise_s = noise_t`, and with two noises.
+# With two noises the square says that an exact model needs guidance, and the more the shorter the step. First find the weight at which the plain square is least, for any model. Clean points are noised to $x_s = (1-s)\,x_0 + s\,\varepsilon_s$ and $x_t = (1-t)\,x_0 + t\,\varepsilon_t$. The predictions $x_c$ and $x_u$ are made at $x_t$, which the DDIM step of 03.3 pushes to $\tilde x_s(w)$. One weight for all rows makes the mean of $|\tilde x_s(w) - x_s|^2$ least. Try it with `noise_s = noise_t`, and with two noises.
 #
 # Then the riddle: for an exact model and two noises that weight is a simple function of $s$ and $t$, *the same for every law*. Which one?
 
@@ -372,7 +372,7 @@ check("03.5", {"best_constant": best_constant, "independent": independent})
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# The square is a parabola in $w$. With the residual $r = x_s - \tilde x_s(0)$, and $c\,w\,d$ what the weight adds to the pushed particle, it is least at $\langle r, c\,d\rangle / |c\,d|^2$, sums over all rows. In $r$ the noises appear as $s\,(\varepsilon_s - \varepsilon_t)$.
+# Let $d = x_c - x_u$, and let $c = 1 - s - (1-t)\frac st$ be the factor of the prediction in the step. The square is a parabola in $w$. With the residual $r = x_s - \tilde x_s(0)$, and $c\,w\,d$ what the weight adds to the pushed particle, it is least at $\langle r, c\,d\rangle / |c\,d|^2$, sums over all rows. In $r$ the noises appear as $s\,(\varepsilon_s - \varepsilon_t)$.
 #
 # </details>
 #
@@ -389,7 +389,7 @@ check("03.5", {"best_constant": best_constant, "independent": independent})
 #
 # With two noises, $\mathbb E\langle r, c\,d\rangle = -s\,c\;t\,\mathbb E[\operatorname{div} d] = s\,c\,\frac{1-t}{t}\,\mathbb E|d|^2$. Divided by $c^2\,\mathbb E|d|^2$ this is $\frac{s\,(1-t)}{t\,c} = \frac{s\,(1-t)}{t-s}$: at $s = 0.4$, $t = 0.6$ a weight of 0.8, and without limit as steps become short. The reason is plain: a particle pushed by DDIM keeps its old noise, the noised one has another, and a square punishes both for being spread. It is least where the pushed particle is as near to a *mean* as $d$ can bring it, and $d$ brings it nearer, since guidance narrows. The repulsion pays the spread back.
 #
-# The score of 03.4 is least near 0 for long steps and a little below it for short ones: it asks of each clean point alone what an exact model promises only for all of them together. Weights that cannot be negative then learn nearly 0.
+# The score of 03.4 is least near 0 for long steps and a little below it for short ones, by too little for the figure's grid. It asks of each clean point alone what an exact model promises only for all of them together. Weights that cannot be negative then learn nearly 0.
 #
 # </details>
 
@@ -398,7 +398,7 @@ check("03.5", {"best_constant": best_constant, "independent": independent})
 #
 # Difficulty 3/5 · 10 minutes · the reward loss
 #
-# Weights can be learned from a reward as well. The hope: samples of class $c$ follow the class's law tilted by the reward, $p(x|c)\,e^{\gamma R(x, c)}$, which has more reward and forgets nothing else. The first try is a reward that keeps this promise, how sure a perfect classifier is of the class. The classes overlap here, and the model is exact.
+# Weights can be learned from a reward as well. The hope: samples of class $c$ follow the class's law tilted by the reward, $p(x|c)\,e^{\gamma R(x, c)}$ with some $\gamma > 0$. Such samples have more reward and forget nothing else. The first try is a reward that keeps this promise, how sure a perfect classifier is of the class. The classes overlap here, and the model is exact.
 
 # %% tags=["nbval-ignore-output"]
 size = session.pick(smoke=(100, 20), lesson=(500, 150))
@@ -419,7 +419,7 @@ def show(reward):
 show(sure_of_the_class)
 
 # %% [markdown]
-# Now a reward that breaks it. Invent $R(x_0, c)$ from 0 to 1, with a slope, such that the learned weights raise its mean by at least 0.1, while the samples end at an energy distance of at least 0.06 from the law tilted to the *same* mean reward. `show(reward)` tries it, as the check does with other noise. The centres of the classes lie at 0.72 from the middle, to the right, above, to the left and below.
+# Now a reward that breaks it. Invent $R(x_0, c)$ from 0 to 1, with a slope. The learned weights must raise its mean by at least 0.1. And the samples must end at an energy distance of at least 0.06 from the law tilted to the *same* mean reward. `show(reward)` tries it, as the check does with other noise. The centres of classes 0, 1, 2 and 3 lie at 0.72 from the middle: to the right, above, to the left and below, in this order.
 
 
 # %% tags=["exercise"]
@@ -449,7 +449,7 @@ check("03.6", reward)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# The direction $x_c - x_u$ is the gradient of $\log p(c|x_t)$, times a positive number. So the reward $p(c|x)$ is the one that guidance serves honestly. Any reward that merely goes along with it, such as the distance from the middle, is raised by the same motion: the tilted law spreads each class along its whole outer rim, while the guided samples gather in the middle of theirs, as far as they can get from the other classes. The reward is earned, and most of the class is forgotten. And a reward that asks for another direction, half a plane or one side of a class, gets no weight at all where $x_c - x_u$ points the wrong way.
+# The direction $x_c - x_u$ is the gradient of $\log p(c|x_t)$, times a positive number. So the reward $p(c|x)$ is the one that guidance serves honestly. Any reward that merely goes along with it, such as the distance from the middle, is raised by the same motion. The tilted law spreads each class along its whole outer rim. The guided samples gather in the middle of theirs, as far as they can get from the other classes. The reward is earned, and most of the class is forgotten. And a reward that asks for another direction, half a plane or one side of a class, gets no weight at all where $x_c - x_u$ points the wrong way.
 #
 # The number to watch is never the reward alone. It rises in both cases.
 #

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: deep MMD gradient flow
 #
-# Six exercises to [lesson 04](../04_mmd_gradient_flow.ipynb), each checked as you go.
+# Six exercises for [lesson 04](../04_mmd_gradient_flow.ipynb), each checked as you go.
 #
-# - **You will practise** to derive the best bandwidth, to write the slope of a witness without autograd, to break a fixed kernel, to estimate MMD² from sums, to say what the gradient penalty is for, and to find copies.
+# - **You will practise** deriving the best bandwidth, writing the slope of a witness without autograd and breaking a fixed kernel. Then estimating MMD² from sums, saying what the gradient penalty is for, and finding copies.
 # - **You need** the lesson, derivatives of exponentials, and PyTorch's broadcasting.
 # - **Minutes**: 90 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -102,7 +102,7 @@ check("04.1", {"best": best, "blind": blind})
 
 # %% tags=["exercise"]
 def slope(points, particles, data, bandwidth):
-    """Slopes (k, d) of the witness of particles (n, d) and data (m, d), at points (k, d)."""
+    """Slopes (b, d) of the witness of particles (n, d) and data (m, d), at points (b, d)."""
 
     ### BEGIN SOLUTION
     def pull(cloud):
@@ -126,7 +126,7 @@ check("04.2", slope)
 #
 # <details><summary>Hint 2</summary>
 #
-# `cloud - points[:, None]` holds all differences, $(k, n, d)$. Kernels are $(k, n)$ and want one axis more before they are multiplied with differences. The mean goes over the axis of the cloud.
+# `cloud - points[:, None]` holds all differences, $(b, n, d)$. Kernels are $(b, n)$ and want one axis more before they are multiplied with differences. The mean goes over the axis of the cloud.
 #
 # </details>
 
@@ -135,7 +135,7 @@ check("04.2", slope)
 #
 # Each term is a difference of points, weighted with the kernel. Going *down* $f$, a particle is drawn to the data and pushed off by the other particles, and both forces fade as $r\,e^{-r^2/(2h^2)}$: largest at a distance of one bandwidth, and at six of them less than a millionth of that.
 #
-# The differences $(k, n, d)$ are not needed. With the weights $W$ as a matrix, the sum is `W @ cloud - W.sum(1, keepdim=True) * points`, which is what mean shift computes: the flow is a mean shift to the data minus one to the particles. The package takes the slope by autograd after all, in blocks, so that any kernel will do.
+# The differences $(b, n, d)$ are not needed. With the weights $W$ as a matrix, the sum is `W @ cloud - W.sum(1, keepdim=True) * points`, which is what mean shift computes: the flow is a mean shift to the data minus one to the particles. The package takes the slope by autograd after all, in blocks, so that any kernel will do.
 #
 # </details>
 
@@ -171,9 +171,9 @@ show(starts=(0, 2), bandwidths=(1, 2))
 # Find two starts and two bandwidths such that
 #
 # - from the *near* start the *narrow* kernel arrives (energy distance to the data at most 0.005), while the *wide* one stays blurred (at least 0.02);
-# - from the *far* start the *wide* kernel gets there, blurred as it is (at most 0.1), while the *narrow* one stalls and keeps at least 75 % of its distance.
+# - from the *far* start the *wide* kernel gets there, blurred as it is (at most 0.1), while the *narrow* one stalls and keeps at least 75 % of the energy distance it started with.
 #
-# Distances go from 0 to 12, bandwidths from 0.05 to 16. The estimate has no bias against fresh data; particles that sit on these very data get a value below 0.
+# Give four numbers under the keys `"near"`, `"far"`, `"narrow"` and `"wide"`. Starts go from 0 to 12, bandwidths from 0.05 to 16. The estimate has no bias against fresh data; particles that sit on these very data get a value below 0.
 
 # %% tags=["exercise"]
 choice = {
@@ -202,10 +202,11 @@ check("04.3", choice)
 # </details>
 
 # %% [markdown]
-# Now from wide to narrow, by equal factors, in the same 100 steps.
+# Now your own choice, and a third way beside it: from wide to narrow, by equal factors, in the same 100 steps.
 
 # %% tags=["nbval-ignore-output"]
-show(starts=(0, 8), bandwidths=(0.5, 8, (8, 0.5)))
+chosen = [choice.get(name, ...) if isinstance(choice, dict) else ... for name in ("near", "far", "narrow", "wide")]
+show(chosen[:2], (*chosen[2:], (chosen[3], chosen[2]))) if ... not in chosen else None
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
@@ -225,7 +226,7 @@ show(starts=(0, 8), bandwidths=(0.5, 8, (8, 0.5)))
 #
 # $$\mathrm{MMD}_u^2 = \frac{1}{n (n - 1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{m (m - 1)} \sum_{i \ne j} k(\tilde x_i, \tilde x_j) - \frac{2}{n m} \sum_{i, j} k(x_i, \tilde x_j) .$$
 #
-# Write it without a matrix of pairs: the cost must grow like $n p$, not like $n^2$. Features are learned from it.
+# Write it without a matrix of pairs: with $p$ features the cost must grow like $n p$, not like $n^2$. Features are learned from the result, so gradients must flow through it to both inputs.
 
 
 # %% tags=["exercise"]
@@ -271,7 +272,7 @@ check("04.4", squared_mmd)
 #
 # Difficulty 4/5 · 20 minutes · the gradient penalty of the objective
 #
-# The loss of the witness has three terms: minus $\mathrm{MMD}^2$, a penalty on slopes $|\nabla f|$ that are not 1, and a small shrinkage, the mean of $|\phi|^2$. What if there is no penalty? Here is a witness of eight Gaussians, trained with it and without, and the flow from $N(0, I)$ with steps of 0.1. The last number is a repair: at each level the step is divided by the median slope at the particles.
+# The loss of the witness has three terms: minus $\mathrm{MMD}^2$, a penalty on slopes $|\nabla f|$ above 1, and a small shrinkage, the mean of $|\phi|^2$. What if there is no penalty? Here is a witness of eight Gaussians, trained with it and without, and the flow from $N(0, I)$ with steps of 0.1. The last number is a repair: at each level the step is divided by the median slope at the particles.
 
 # %% tags=["nbval-ignore-output"]
 few, updates = session.pick(smoke=(10, 20), lesson=(200, 400))

@@ -9,14 +9,14 @@
 # %% [markdown]
 # # Exercises: closed-form last layer
 #
-# Seven exercises to [lesson 05](../05_closed_form_last_layer.ipynb), each checked as you go.
+# Seven exercises for [lesson 05](../05_closed_form_last_layer.ipynb), each checked as you go.
 #
-# - **You will practise** to write the slope of a solved loss without a graph, to solve the smaller of two systems, to say what a proximal step does at either end of its strength, to break it, to read a recursion as a filter, to find out whether a solve was what helped, and to undo the harm of a hidden cause.
+# - **You will practise** writing the slope of a solved loss without a graph, solving the smaller of two systems, and finding the limits of a proximal step. Then breaking it, reading a recursion as a filter, testing whether a solve was what helped, and undoing the harm of a hidden cause.
 # - **You need** the lesson, derivatives of matrix products, and the inverse of a sum of matrices.
 # - **Minutes**: 105 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
 #
-# Rows are samples, as in the lesson: features $F$ $(n, p)$, targets $Y$ $(n, k)$, last layer $W$ $(p, k)$.
+# Rows are samples, as in the lesson; its $\Phi$ is $F$ here: features $F$ $(n, p)$, targets $Y$ $(n, k)$, last layer $W$ $(p, k)$. Checks write F' for $F^\top$.
 
 # %% tags=["parameters"]
 PROFILE = "lesson"
@@ -41,9 +41,9 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 3/5 · 15 minutes · the envelope theorem (Theorem 1)
 #
-# For given features the best last layer is known. Put it in, and a loss of the features alone is left,
+# For given features the best last layer is known. Put it in, and a loss of the features alone is left, with $\beta > 0$ (`ridge`):
 #
-# $$L^*(F) = \min_W\; \tfrac{1}{2n} |Y - F W|^2 + \tfrac{\beta}{2} |W|^2, \qquad \beta > 0 .$$
+# $$L^*(F) = \min_W\; \tfrac{1}{2n} |Y - F W|^2 + \tfrac{\beta}{2} |W|^2 .$$
 #
 # 1. `reduced`: the value of $L^*$, from the kernel $K = F F^\top$ alone. Your function never sees $F$, nor $W$.
 # 2. `slope`: the derivative of $L^*$ by each entry of $F$, without autograd. $W$ depends on $F$. Does that matter?
@@ -102,7 +102,7 @@ check("05.1", {"reduced": reduced, "slope": slope})
 #
 # Difficulty 3/5 · 15 minutes · the proximal step of Algorithm 1
 #
-# The proximal step for a batch of $b$ rows, from $W_0$, is
+# The proximal step of strength $\lambda$ (`strength`) for a batch of $b$ rows, from $W_0$ (`previous`; `W_prev` in the checks), is
 #
 # $$W = \big(\tfrac1b F^\top F + \lambda I_p\big)^{-1} \big(\tfrac1b F^\top Y + \lambda W_0\big) .$$
 #
@@ -188,7 +188,7 @@ check("05.3", {"powers": powers, "left": left, "cautious": cautious})
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# From 05.2, $Y - F W = \big(I - F F^\top (F F^\top + b\lambda I)^{-1}\big)(Y - F W_0) = \lambda\,\big(\tfrac1b F F^\top + \lambda I\big)^{-1} (Y - F W_0)$. All three questions are in it.
+# From 05.2, $Y - F W = \big(I - F F^\top (F F^\top + b\lambda I)^{-1}\big)(Y - F W_0) = \lambda\,\big(\tfrac1b F F^\top + \lambda I\big)^{-1} (Y - F W_0)$. The first two powers, `left` and `cautious`, are in it.
 #
 # </details>
 #
@@ -241,7 +241,7 @@ figures.describe(figure, alt)
 #
 # Difficulty 2/5 · 15 minutes · Algorithm 1
 #
-# Algorithm 1 in batches of 16, with a backbone of 48 features and a bias, on sums of sines. The backbone takes 250 plain gradient steps of rate 1. Losses are on fresh rows. A constant has a loss of about 0.9; below 0.015 the sines are learned, for as few steps. Both strengths here get there, or nearly.
+# Algorithm 1 in batches of 16, with a backbone of 48 features and a bias, on sums of sines. The backbone takes 250 plain gradient steps of rate 1. Losses are on fresh rows. A constant has a loss of about 0.9; below 0.015 the sines are learned as well as so few steps allow. Both strengths here get there, or nearly.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -271,6 +271,8 @@ show(strengths=(0.3, 10))
 # - with batches of 256 the same *weak* one serves well: at most 0.005;
 # - with batches of 16 the *good* one learns: at most 0.015;
 # - with batches of 16 the *strong* one has not learned after 250 steps: at least 0.1.
+#
+# Give three numbers under the keys `"weak"`, `"good"` and `"strong"`.
 
 # %% tags=["exercise"]
 choice = {
@@ -298,10 +300,11 @@ check("05.4", choice)
 # </details>
 
 # %% [markdown]
-# Now the weak one and the strong one, with both batches.
+# Now your weak one and your strong one, with both batches.
 
 # %% tags=["nbval-ignore-output"]
-show(strengths=(0.0005, 1000), batch_sizes=(16, 256))
+chosen = [choice.get(name, ...) if isinstance(choice, dict) else ... for name in ("weak", "strong")]
+show(chosen, batch_sizes=(16, 256)) if ... not in chosen else None
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
@@ -319,13 +322,13 @@ show(strengths=(0.0005, 1000), batch_sizes=(16, 256))
 #
 # Difficulty 4/5 · 20 minutes · recursive least squares with a lasting prior
 #
-# `RecursiveLeastSquares` keeps the information $A$, at first $\beta I$ (`penalty` $\beta$), and takes a batch with
+# `RecursiveLeastSquares` keeps the information $A$, at first $\beta I$ (`penalty` $\beta$, `forgetting` $g$), and takes a batch with
 #
 # $$A \leftarrow g A + (1 - g)\beta I + F^\top F, \qquad W \leftarrow W + A^{-1} F^\top (Y - F W) .$$
 #
 # Read it as a Kalman filter: $W$ is believed to be Gaussian, each of its columns with the covariance $P = A^{-1}$, and each target is a row of $F W$ plus noise of variance 1.
 #
-# 1. `update`: mean and covariance after a batch, in covariance form. With the gain $G = P F^\top (F P F^\top + I)^{-1}$, the only inverse is one of rows times rows.
+# 1. `update`: mean and covariance after a batch, in covariance form. With the gain $G = P F^\top (F P F^\top + I)^{-1}$, the only inverse is one of rows times rows (any form that gives the same is accepted).
 # 2. `forget`: the covariance just before a batch, so that `forget` and then `update` do what the recursion does.
 # 3. `drift`: another way to forget. The weights themselves move, $W \leftarrow \kappa W + \text{noise}$ with `keep` $\kappa$, and the noise is such that the prior $N(0, I/\beta)$ stays as it is. Mean and covariance after it.
 
@@ -413,7 +416,7 @@ figures.describe(figure, alt)
 #
 # $(P^{-1} + F^\top F)^{-1} = P - P F^\top (I + F P F^\top)^{-1} F P$ by Woodbury, and $A^{-1} F^\top = P F^\top (I + F P F^\top)^{-1}$ is the push-through of 05.2 once more: there the covariance is $I/(b\lambda)$, and so a proximal step is one update of a filter that believes every direction equally unsure before each batch.
 #
-# Forgetting adds $Q = P' - P$ to the covariance before a batch. As a share of the covariance it is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds a like amount of doubt, but lets the mean go home to 0 as well. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
+# Forgetting adds $Q = P' - P$ to the covariance before a batch. As a share of the covariance it is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds $(1 - \kappa^2)(I/\beta - P)$. From a sure belief that is far more. With $\beta = 1$, $\kappa^2 = g = 0.95$ and $P = 0.01$ it is 0.05, against 0.0005. It also lets the mean go home to 0. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
 #
 # </details>
 
@@ -435,7 +438,7 @@ for name in ("digits", "sines"):
 
 # %% [markdown]
 # 1. `control`: its step on $W$. To first order in $1/\lambda$ it must be the proximal step of strength $\lambda$.
-# 2. `share`: which share of the gain, from joint training to the solve, does the control have? From losses over seeds. Where there is no gain it is `math.nan`.
+# 2. `share`: which share of the gain, from joint training to the solve, does the control have? Take it from the mean losses over seeds; losses come as tensors (seeds,). Where there is no gain it is `math.nan`.
 # 3. `words`: for digits and for sines, was it the `"step"` (the control has the gain, so the solve was not needed for it) or the `"solve"`? `share(**tables["digits"])` is the number for digits.
 
 
@@ -513,7 +516,10 @@ def bias(confounding, var_z, var_e):
 
 
 def two_stage(phi, psi, phi_of_others, outcomes, ridges):
-    """u (q, k), from phi (m, p), psi (m, q), phi_of_others (n, p) and outcomes (n, k)."""
+    """u (q, k), from phi (m, p), psi (m, q), phi_of_others (n, p) and outcomes (n, k).
+
+    ridges: of stage 1 and of stage 2, for means over rows as in `solve_last_layer`.
+    """
     ### BEGIN SOLUTION
     first = solve_last_layer(phi, psi, ridges[0])
     return solve_last_layer(phi_of_others @ first, outcomes, ridges[1])

@@ -9,14 +9,14 @@
 # %% [markdown]
 # # Exercises: a Kalman filter for online classification
 #
-# Six exercises to [lesson 06](../06_kalman_online.ipynb), each checked as you go.
+# Six exercises for [lesson 06](../06_kalman_online.ipynb), each checked as you go.
 #
-# - **You will practise** to say how long a filter remembers, to derive its predict step, to absorb a block of rows at once, to learn how much to forget, to make a filter too sure of itself, and to find out whether a score is honest.
+# - **You will practise** saying how long a filter remembers, deriving its predict step and absorbing a block of rows at once. Then learning how much to forget, making a filter too sure of itself, and finding out whether a score is honest.
 # - **You need** the lesson, Gaussian vectors under linear maps, and the derivative of a Gaussian's log-density.
 # - **Minutes**: 90 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
 #
-# As in the lesson, rows are samples: features $\Phi$ $(b, m)$, targets $Y$ $(b, K)$. A belief is a mean $M$ $(m, K)$ and a covariance $A$ $(m, m)$, which all columns of the weights share. The prior is $N(0, \sigma^2 I)$ with $\sigma^2$ the `weight_variance`; the targets have the `noise_variance` $s^2$.
+# As in the lesson, rows are samples: features $\Phi$ $(b, m)$, targets $Y$ $(b, K)$. A belief is a mean $M$ $(m, K)$ and a covariance $A$ $(m, m)$, which all columns of the weights share. The prior is $N(0, \sigma_w^2 I)$ with $\sigma_w^2$ the `weight_variance`; the targets have the `noise_variance` $\sigma^2$.
 
 # %% tags=["parameters"]
 PROFILE = "lesson"
@@ -45,15 +45,15 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · the drift of the weights
 #
-# Between two rows the weights drift, and of the covariance the filter thinks that
+# Between two rows the weights drift, and the filter's covariance becomes
 #
-# $$A \leftarrow \gamma^2 A + (1 - \gamma^2)\,\sigma^2 I .$$
+# $$A \leftarrow \gamma^2 A + (1 - \gamma^2)\,\sigma_w^2 I .$$
 #
-# What has been learned is $B = \sigma^2 I - A$: it is 0 at the prior. Then no more rows come, and the filter drifts on. Answer before you compute.
+# What has been learned is $B = \sigma_w^2 I - A$: it is 0 at the prior. Then no more rows come, and the filter drifts on. Answer before you compute.
 #
 # 1. `steps`: with $\gamma = 0.99$, after how many steps is $1/e$ of $B$ left?
 # 2. `gamma`: with which $\gamma$ does that take 5,000 steps?
-# 3. `added`: a filter of $m = 100$ features with $\sigma^2 = 1$ knows all its weights for sure, so $A = 0$. After one drift with $\gamma = 0.99$, what is the sum of the variances of the 100 weights?
+# 3. `added`: a filter of $m = 100$ features with $\sigma_w^2 = 1$ knows all its weights for sure, so $A = 0$. After one drift with $\gamma = 0.99$, what is the sum of the variances of the 100 weights?
 
 # %% tags=["exercise"]
 memory = {
@@ -70,7 +70,7 @@ check("06.1", memory)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# Put $A = \sigma^2 I - B$ into the drift. What does $B$ become? Do it $n$ times.
+# Put $A = \sigma_w^2 I - B$ into the drift. What does $B$ become? Do it $n$ times.
 #
 # </details>
 #
@@ -104,9 +104,9 @@ figures.describe(figure, alt)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# $\sigma^2 I - \gamma^2 A - (1 - \gamma^2)\sigma^2 I = \gamma^2 (\sigma^2 I - A)$, so $B$ becomes $\gamma^2 B$, in every direction. After $n$ steps $\gamma^{2n}$ of it is left, and $n = -1/(2 \log\gamma) \approx 1/(2(1 - \gamma))$: 50 steps for 0.99, and 5,000 for 0.9999. The mean is multiplied by $\gamma$ only, and takes twice as long.
+# $\sigma_w^2 I - \gamma^2 A - (1 - \gamma^2)\sigma_w^2 I = \gamma^2 (\sigma_w^2 I - A)$, so $B$ becomes $\gamma^2 B$, in every direction. After $n$ steps $\gamma^{2n}$ of it is left, and $n = -1/(2 \log\gamma) \approx 1/(2(1 - \gamma))$: 50 steps for 0.99, and 5,000 for 0.9999. The mean is multiplied by $\gamma$ only, and takes twice as long.
 #
-# *Why so fast?* The drift adds $(1 - \gamma^2)\sigma^2 = 0.0199$ in each of 100 directions, whether rows point there or not: 1.99 in all. A row points in *one* direction. It can take away no more than the variance there. From weights that were known for sure, a unit row takes $0.0199^2/(0.0199 + 0.1) = 0.0033$ of the 1.99. So with 100 features and $\gamma = 0.99$ a filter never gets far from its prior, as the figure shows. The more features, the closer to 1 must $\gamma$ be. The method learns $\delta = -2 \log\gamma$, with small steps: a $\delta$ of 0.0002 is 5,000 steps.
+# *Why so fast?* The drift adds $(1 - \gamma^2)\sigma_w^2 = 0.0199$ in each of 100 directions, whether rows point there or not: 1.99 in all. A row points in *one* direction. It can take away no more than the variance there. From weights that were known for sure, a unit row takes $0.0199^2/(0.0199 + 0.1) = 0.0033$ of the 1.99. So with 100 features and $\gamma = 0.99$ a filter never gets far from its prior, as the figure shows. The more features, the closer to 1 must $\gamma$ be. The method learns $\delta = -2 \log\gamma$, with small steps: a $\delta$ of 0.0002 is 5,000 steps.
 #
 # </details>
 
@@ -115,9 +115,9 @@ figures.describe(figure, alt)
 #
 # Difficulty 2/5 · 10 minutes · the drift of the weights, which preserves their variance
 #
-# Each column of the weights moves by $w_n = \gamma\, w_{n-1} + \varepsilon_n$. The noise $\varepsilon_n$ is Gaussian, independent of all before, and alike in all directions. It is just so strong that weights which have the law $N(0, \sigma^2 I)$ have it after the drift as well.
+# Each column of the weights moves by $w_n = \gamma\, w_{n-1} + \varepsilon_n$. The noise $\varepsilon_n$ is Gaussian, independent of all before, and alike in all directions. It is just so strong that weights which have the law $N(0, \sigma_w^2 I)$ have it after the drift as well.
 #
-# Before the drift you believe $N(M, A)$. Derive what you believe after it: first find the variance of the noise, then mean and covariance.
+# 06.1 took the new covariance for granted. Derive it from this law, and the new mean as well: you believe $N(M, A)$ before the drift. First find the variance of the noise.
 
 
 # %% tags=["exercise"]
@@ -141,16 +141,16 @@ check("06.2", drift)
 #
 # <details><summary>Hint 2</summary>
 #
-# Let the noise have the variance $q$. From $\gamma^2 \sigma^2 + q = \sigma^2$ you get $q$; then put $A$ in the place of $\sigma^2 I$.
+# Let the noise have the variance $q$. From $\gamma^2 \sigma_w^2 + q = \sigma_w^2$ you get $q$; then put $A$ in the place of $\sigma_w^2 I$.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# $q = (1 - \gamma^2)\sigma^2$, the mean becomes $\gamma M$, and the covariance $\gamma^2 A + (1 - \gamma^2)\sigma^2 I$. Two drifts are one: means are multiplied by $\gamma_1\gamma_2$, and $\gamma_2^2 (1 - \gamma_1^2) + 1 - \gamma_2^2 = 1 - (\gamma_1\gamma_2)^2$.
+# $q = (1 - \gamma^2)\sigma_w^2$, the mean becomes $\gamma M$, and the covariance $\gamma^2 A + (1 - \gamma^2)\sigma_w^2 I$. Two drifts are one: means are multiplied by $\gamma_1\gamma_2$, and $\gamma_2^2 (1 - \gamma_1^2) + 1 - \gamma_2^2 = 1 - (\gamma_1\gamma_2)^2$.
 #
-# Here is a trap. $\gamma A + (1 - \gamma)\sigma^2 I$ also leaves the prior as it is, changes nothing at $\gamma = 1$, forgets all at $\gamma = 0$, and two of it are one. Only the law of $\gamma w$ tells you that it is wrong: it would go with a mean that is multiplied by $\sqrt\gamma$. And without noise, $\gamma^2 A$ alone makes a filter that sees nothing ever surer.
+# Here is a trap. $\gamma A + (1 - \gamma)\sigma_w^2 I$ also leaves the prior as it is, changes nothing at $\gamma = 1$, forgets all at $\gamma = 0$, and two of it are one. Only the law of $\gamma w$ tells you that it is wrong: it would go with a mean that is multiplied by $\sqrt\gamma$. And without noise, $\gamma^2 A$ alone makes a filter that sees nothing ever surer.
 #
 # </details>
 
@@ -159,7 +159,7 @@ check("06.2", drift)
 #
 # Difficulty 3/5 · 15 minutes · the Kalman update, for a block of rows
 #
-# Rows often come in blocks of $b$. For one row the Kalman update is, with $S = s^2 + \phi^\top A\, \phi$,
+# Rows often come in blocks of $b$. For one row the Kalman update is, with $S = \sigma^2 + \phi^\top A\, \phi$,
 #
 # $$M \leftarrow M + A \phi\, (y - M^\top \phi)^\top / S, \qquad A \leftarrow A - A \phi\, \phi^\top A / S .$$
 #
@@ -191,7 +191,7 @@ check("06.3", {"absorb": absorb, "per_row": per_row})
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# What was a number is now a matrix of rows by rows: $S = \Phi A\, \Phi^\top + s^2 I_b$. Division by it becomes a solve.
+# What was a number is now a matrix of rows by rows: $S = \Phi A\, \Phi^\top + \sigma^2 I_b$. Division by it becomes a solve.
 #
 # </details>
 #
@@ -204,7 +204,7 @@ check("06.3", {"absorb": absorb, "per_row": per_row})
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Given the weights, rows are independent. So conditioning on all of them at once is conditioning on one after the other, in any order. The off-diagonal entries of $\Phi A\, \Phi^\top$ say what one row tells of another; leave them out, and a row that comes twice is news twice. In information form $A^{-1}$ becomes $A^{-1} + \Phi^\top \Phi / s^2$, so from the prior the mean is $(\Phi^\top \Phi + \frac{s^2}{\sigma^2} I)^{-1} \Phi^\top Y$: ridge regression with the ridge $s^2/\sigma^2$.
+# Given the weights, rows are independent. So conditioning on all of them at once is conditioning on one after the other, in any order. The off-diagonal entries of $\Phi A\, \Phi^\top$ say what one row tells of another; leave them out, and a row that comes twice is news twice. In information form $A^{-1}$ becomes $A^{-1} + \Phi^\top \Phi / \sigma^2$, so from the prior the mean is $(\Phi^\top \Phi + \frac{\sigma^2}{\sigma_w^2} I)^{-1} \Phi^\top Y$: ridge regression with the ridge $\sigma^2/\sigma_w^2$.
 #
 # *One drift a block.* The answer is $\gamma^{1/b}$. In silence it forgets as much, and yet it is another filter: with single rows, the first of them is already a little forgotten when the last one comes. A gamma belongs to its block size.
 #
@@ -215,16 +215,19 @@ check("06.3", {"absorb": absorb, "per_row": per_row})
 #
 # Difficulty 4/5 · 20 minutes · the gradient step on delta
 #
-# How much to forget is learned from each row before it is absorbed. Write $\gamma = e^{-\delta/2}$ with $\delta \ge 0$. For a regression with one output, the row $\phi$ and its target $y$ had, by the belief $(M, A)$ after the row before, the log-probability
+# How much to forget is learned from each row before it is absorbed. Write $\gamma = e^{-\delta/2}$ with $\delta \ge 0$. Take a regression with one output, and the belief $(M, A)$ after the previous row. By it, the target $y$ of the row $\phi$ had the log-density
 #
-# $$\ell(\delta) = \log N\big(y \mid \gamma\, M^\top \phi,\;\; \gamma^2 \phi^\top A\, \phi + (1 - \gamma^2)\,\sigma^2 |\phi|^2 + s^2\big) .$$
+# $$\ell(\delta) = \log N\big(y \mid \gamma\, M^\top \phi,\;\; \gamma^2 \phi^\top A\, \phi + (1 - \gamma^2)\,\sigma_w^2 |\phi|^2 + \sigma^2\big) .$$
 #
 # Take one step uphill, $\delta \leftarrow \max\big(0,\; \delta + \text{rate} \cdot \ell'(\delta)\big)$. $M$ and $A$ are constants. By hand it is three lines; autograd is welcome as a check.
 
 
 # %% tags=["exercise"]
 def delta_step(delta, rate, mean, covariance, features, target, weight_variance, noise_variance):
-    """The new delta, a number, from mean (m, 1), covariance (m, m), features (1, m) and target (1, 1)."""
+    """The new delta, a number, from mean (m, 1), covariance (m, m), features (1, m) and target (1, 1).
+
+    Tensors are float64.
+    """
     ### BEGIN SOLUTION
     gamma, mu0 = math.exp(-delta / 2), features @ mean
     v0, c = features @ covariance @ features.T, weight_variance * features.square().sum()
@@ -248,7 +251,7 @@ check("06.4", delta_step)
 #
 # <details><summary>Hint 2</summary>
 #
-# $\mathrm d\gamma/\mathrm d\delta = -\gamma/2$ and $\mathrm d\gamma^2/\mathrm d\delta = -\gamma^2$. So $\mu' = -\frac\gamma2 M^\top \phi$ and $V' = \gamma^2 (\sigma^2 |\phi|^2 - \phi^\top A\, \phi)$.
+# $\mathrm d\gamma/\mathrm d\delta = -\gamma/2$ and $\mathrm d\gamma^2/\mathrm d\delta = -\gamma^2$. So $\mu' = -\frac\gamma2 M^\top \phi$ and $V' = \gamma^2 (\sigma_w^2 |\phi|^2 - \phi^\top A\, \phi)$.
 #
 # </details>
 
@@ -295,7 +298,7 @@ figures.describe(figure, alt)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# A filter is surer than its prior where rows have been, so $c = \sigma^2 |\phi|^2$ is above $v_0 = \phi^\top A\, \phi$, and $V' > 0$: a larger $\delta$ widens the prediction. Is that worth it? The factor $e^2/V - 1$ says so: yes, when the squared error is above what was believed, and no when below. The term of the mean adds: if the truth lies nearer to 0 than the prediction, a shorter memory would have predicted better.
+# A filter is surer than its prior where rows have been, so $c = \sigma_w^2 |\phi|^2$ is above $v_0 = \phi^\top A\, \phi$, and $V' > 0$: a larger $\delta$ widens the prediction. Is that worth it? The factor $e^2/V - 1$ says so: yes, when the squared error is above what was believed, and no when below. The term of the mean adds: if the truth lies nearer to 0 than the prediction, a shorter memory would have predicted better.
 #
 # A step looks at one row only. Back through time it does not go: $M$ and $A$ depend on former deltas, too, and are taken as they are. The clip is needed. In quiet times most rows say *less*, and at $\delta = 0$ the filter is plain Bayes. In classification the same step is taken on the log of an average softmax.
 #
@@ -333,6 +336,8 @@ show(gamma=0.99, noise_variance=0.09)
 # - `stubborn`, a gamma. With the right noise variance of 0.09, the squared error is at least 10 times what the filter believes, its mean variance.
 # - `gullible`, a noise variance. With $\gamma = 0.9995$ the same happens, for another reason.
 # - `honest`, a gamma and a noise variance. Error and belief agree within a factor of 1.5, and the squared error is at most 0.04.
+#
+# Gammas go from 0 to 1, noise variances from 0.00001 to 10.
 
 # %% tags=["exercise"]
 choice = {
@@ -360,12 +365,13 @@ check("06.5", choice)
 # </details>
 
 # %% tags=["nbval-ignore-output"]
-show(gamma=1.0, noise_variance=0.09)
+stubborn = choice.get("stubborn", ...) if isinstance(choice, dict) else ...
+show(gamma=stubborn, noise_variance=0.09) if stubborn is not ... else None
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# *Stubborn*: with $\gamma = 1$ the variance goes like $3 s^2/n$ for 3 features, whatever the errors are. The filter averages over a curve that has gone round, and is sure of the average. *Gullible*: the variance goes down with the noise variance, while the error goes *up*, as the filter follows the noise. Here a larger gamma would make things better.
+# *Stubborn*: with $\gamma = 1$ the variance goes like $3 \sigma^2/n$ for 3 features, whatever the errors are. The filter averages over a curve that has gone round, and is sure of the average. *Gullible*: the variance goes down with the noise variance, while the error goes *up*, as the filter follows the noise. Here a larger gamma, such as 0.9999, would lower the error, and yet make the filter more overconfident: its variance falls faster than its error.
 #
 # *Honest*: there is a whole line of settings with a ratio of 1, from (0.9993, 0.09) down to (0.99, 0.001). On it the two mistakes of a low gamma and a low noise variance cancel in the ratio. They do not cancel in the error, which is three times as large at that end. A calibrated filter need not be a good one. And (0.99, 0.09), where we began, is neither: it throws away rows that it could use, and doubts more than it is wrong. The log-probability of the targets counts both, and this is why the method learns from it.
 #
@@ -417,9 +423,9 @@ for loop in (loop_a, loop_b, loop_c, loop_d):
 
 # %% [markdown]
 # 1. `words`: of each loop, A to D, has the score of a row seen that row's `"label"`, something of `"later"` rows, or `"nothing"` that it should not?
-# 2. `prequential`: the loop of the lesson. For each row: score it, adapt gamma and alpha by that score, then update. Draw once a row.
+# 2. `prequential`: the loop of the lesson. For each row: score it, adapt gamma and alpha by that score, then update. Call `head.log_prob` once a row, as each call draws anew.
 #
-# You have `head.log_prob(features, labels, generator)` $(b,)$, `head.adapt(log_prob)`, which takes the gradient step, `head.update(features, targets)`, which drifts and absorbs, and `head.num_classes`. Here $b = 1$.
+# You have `head.log_prob(features, labels, generator)` $(b,)$, `head.adapt(log_prob)`, which takes the gradient step, `head.update(features, targets)`, which drifts and absorbs, and `head.num_classes`. `centred_one_hot(labels, head.num_classes, features.dtype)` gives targets $(n, K)$. Here $b = 1$.
 
 
 # %% tags=["exercise"]

@@ -9,11 +9,11 @@
 # %% [markdown]
 # # Exercises: soft parameter reset
 #
-# Six exercises to [lesson 07](../07_soft_reset.ipynb), each checked as you go.
+# Six exercises for [lesson 07](../07_soft_reset.ipynb), each checked as you go.
 #
-# - **You will practise** to follow the width of a belief through many drifts, to write the step of soft reset, to read gamma off a gradient, to score a stream without a leak, to find out when a reset does harm, and to measure what is wrong with a network that has stopped learning.
+# - **You will practise** following the width of a belief through many drifts, writing the step of soft reset, and reading gamma off a gradient. Then: scoring a stream without a leak, finding out when a reset does harm, and measuring what is wrong with a network that has stopped learning.
 # - **You need** the lesson, the chain rule, and variances of sums.
-# - **Minutes**: 95 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
+# - **Minutes**: 85 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
 #
 # As in the lesson, `init_mean` $\theta_0$ and `init_std` $\sigma_0$ are the law of the start, $\gamma$ in $[0, 1]$ is the drift, and the belief about a weight has the standard deviation `std`. `posterior_scale` $s$ is the width of a belief over that of the start.
@@ -74,7 +74,7 @@ check("07.1", {"std_after": std_after, "mixed": mixed})
 #
 # <details><summary>Hint 2</summary>
 #
-# One drift: $v \leftarrow \gamma^2 v + (1 - \gamma^2)\,\sigma_0^2$, so that $\sigma_0^2 - v$ is multiplied by $\gamma^2$. For `mixed` solve $v = 0.9^2 v + 0.1^2 \sigma_0^2$.
+# Let $v$ be the variance of the belief. One drift: $v \leftarrow \gamma^2 v + (1 - \gamma^2)\,\sigma_0^2$, so that $\sigma_0^2 - v$ is multiplied by $\gamma^2$. For `mixed` solve $v = 0.9^2 v + 0.1^2 \sigma_0^2$.
 #
 # </details>
 
@@ -92,9 +92,9 @@ check("07.1", {"std_after": std_after, "mixed": mixed})
 #
 # Difficulty 2/5 · 15 minutes · the update of the paper's gradient form
 #
-# When $\gamma$ is chosen, a batch is learned from the drifted weights. Plain soft reset keeps the mean of the belief only, and supposes that before a drift its standard deviation is $s\,\sigma_0$, with $s \le 1$. The learning rate is `lr` times the variance of the drifted belief over the variance before the drift.
+# When $\gamma$ is chosen, a batch is learned from the drifted weights. Plain soft reset keeps the mean of the belief only, and supposes that the belief has the standard deviation $s\,\sigma_0$ before each drift, with $s \le 1$. The learning rate is `lr` times the variance of the drifted belief over the variance before the drift.
 #
-# 1. `drifted`: the weights after the drift, its mean.
+# 1. `drifted`: the weights after the drift. They are the mean of the drifted belief, without noise.
 # 2. `rate`: the learning rate, a number.
 # 3. `soft_step`: the weights after the drift and the gradient step. `gradient` is a function: it gives the gradient of the loss at the weights that you call it with.
 
@@ -141,11 +141,11 @@ check("07.2", {"drifted": drifted, "rate": rate, "soft_step": soft_step})
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# $\sigma_0$ cancels, and the learning rate is $\text{lr}\,\big(\gamma^2 + (1 - \gamma^2)/s^2\big)$: `lr` at $\gamma = 1$, and $\text{lr}/s^2$ at $\gamma = 0$. The step minimises $\langle g, \theta \rangle + \frac{1}{2c} |(\theta - \tilde\theta)/\tilde\sigma|^2$, with the gradient $g$ at the drifted weights $\tilde\theta$. A belief that is wide holds its mean less firmly.
+# $\sigma_0$ cancels, and the learning rate is $\text{lr}\,\big(\gamma^2 + (1 - \gamma^2)/s^2\big)$: `lr` at $\gamma = 1$, and $\text{lr}/s^2$ at $\gamma = 0$. The step minimises $\langle g, \theta \rangle + \frac{1}{2\,\text{lr}} \sum_j (\theta_j - \tilde\theta_j)^2\,\sigma_j^2/\tilde\sigma_j^2$. Here $g$ is the gradient at the drifted weights $\tilde\theta$, and $\sigma_j$ and $\tilde\sigma_j$ are the widths before and after the drift. A belief that is wide holds its mean less firmly.
 #
 # *Mind s.* With $s = 0.25$ a full drift makes the step 16 times as long. At a learning rate that is large already, it throws the network away. With $s = 1$ there is no rise.
 #
-# *Mind the order.* If you descend first and drift then, a share $1 - \gamma$ of what the batch has just taught is lost again.
+# *Mind the order.* If you descend first and then drift, a share $1 - \gamma$ of what the batch has just taught is lost again.
 #
 # </details>
 
@@ -154,13 +154,13 @@ check("07.2", {"drifted": drifted, "rate": rate, "soft_step": soft_step})
 #
 # Difficulty 4/5 · 20 minutes · the gradient of the predictive likelihood at gamma = 1
 #
-# Without noise $J$ is the log-probability of all labels of a batch by the drifted weights, minus the summed loss of its $b$ rows,
+# Without noise $J$ is the log-probability that the drifted weights give to all labels of a batch. That is the summed loss $\ell_i$ of its $b$ rows with the sign changed,
 #
 # $$J(\gamma) = -\sum_{i=1}^{b} \ell_i\big(\gamma\,\theta + (1 - \gamma)\,\theta_0\big) .$$
 #
 # Each layer has one $\gamma$, which its weights and biases share. Autograd has given you the gradient of the *mean* loss at $\theta$, and no further pass is needed.
 #
-# 1. `gamma_slope`: the derivative of $J$ by the $\gamma$ of each layer, at $\gamma = 1$, as a list of numbers. Gradients, weights and starts are lists of layers, and a layer is a list of its tensors, such as a weight and a bias.
+# 1. `gamma_slope`: the derivative of $J$ by the $\gamma$ of each layer, at $\gamma = 1$, as a list of numbers. Gradients, weights and starts are lists of layers, and a layer is a list of its tensors, such as a weight and a bias. `batch_size` is $b$; leave the tensors that come in as they are.
 # 2. `next_gamma`: the $\gamma$ that a layer uses for this batch, one step of size `drift_lr` up the slope from 1, kept in $[0, 1]$.
 
 
@@ -176,7 +176,7 @@ def gamma_slope(gradients, thetas, init_means, batch_size):
 
 
 def next_gamma(slope, drift_lr):
-    """The gamma of one layer, a number."""
+    """The gamma of one layer, a number; slope is a number or a tensor ()."""
     ### BEGIN SOLUTION
     return min(1, max(0, 1 + drift_lr * slope))
     ### END SOLUTION
@@ -243,7 +243,7 @@ figures.describe(figure, alt)
 # %% [markdown]
 # ## 07.4 · The order of a step
 #
-# Difficulty 3/5 · 20 minutes · score, choose gamma, drift, descend
+# Difficulty 2/5 · 10 minutes · score, choose gamma, drift, descend
 #
 # The labels here are pure noise: drawn evenly from ten classes, for rows of which none comes twice. Two loops score such a stream. A trainer's step is in three parts: `trainer.choose(batch)` finds gamma and leaves the weights alone, `trainer.drift()` moves them by that gamma, and `trainer.descend(batch)` takes the gradient step. Each weight has a gamma of its own here. `accuracy(model, batch)` is the share of a batch that the network has right.
 
@@ -306,7 +306,7 @@ check("07.4", {"honest": honest, "stream_scores": stream_scores})
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# Mark in each loop the first line that uses the labels of a batch. Which of the four things that happen to a batch needs none of them?
+# Mark in each loop the first line after which something, gamma or the weights, depends on the labels of the batch. Which of the four things that happen to a batch leaves no such trace?
 #
 # </details>
 #
@@ -330,7 +330,7 @@ check("07.4", {"honest": honest, "stream_scores": stream_scores})
 #
 # Difficulty 2/5 · 15 minutes · the drift rate, and hard resets
 #
-# Here are five streams of the lesson, each with a learning rate. A hard reset at each change, at which somebody calls "now", is compared with none. The score is the accuracy before learning, over the first five tasks, or eight of `"labels"`.
+# Here are five streams of the lesson, each with a learning rate. A network that is drawn anew at the beginning of each task, by a hard reset, is compared with one that never is. In `"still"`, too, where a new task brings nothing new. The score is the accuracy before learning, over the first five tasks, or eight of `"labels"`.
 #
 # - `"labels"`: the same digits with new random labels for each task, learning rate 1.2;
 # - `"pixels"`: digits whose pixels are permuted anew for each task, learning rate 1.2;
@@ -360,9 +360,13 @@ def show(drift_lr):
 show(drift_lr=0.03)
 
 # %% [markdown]
-# 1. `hurts`: the names of the streams on which the hard reset *lowers* the score. Write them down before you measure.
+# `resets` is a dictionary with three entries, `{"hurts": ..., "jumpy": ..., "careful": ...}`:
+#
+# 1. `hurts`: the set of the names of the streams on which the hard reset *lowers* the score. Write them down before you measure.
 # 2. `jumpy`: a `drift_lr` with which soft reset resets although nothing changes: the mean gamma before the change is below 0.98.
 # 3. `careful`: one that leaves gamma alone before the change, at 0.996 or more in the mean, and finds the change: gamma at its first batch is at most 0.9.
+#
+# The check draws other points and labels, so stay clear of the limits.
 
 # %% tags=["exercise"]
 resets = {
@@ -408,7 +412,7 @@ show(drift_lr=0.3)
 #
 # So "does a reset help?" has no answer without the learning rate. A comparison at one rate for all is decided by the choice of that rate, and this is why the lesson tunes each method.
 #
-# *Drift rates*: at 0.3 the noise of small batches alone resets the network again and again, and it never gets to know its points. `careful` has about a factor of four to live in. A soft reset on *turns* would be wrong as well. It asks what explains the next batch better, the present weights or the way back to the start, and knows of no other place to go back to.
+# *Drift rates*: at 0.3 the noise of small batches alone resets the network again and again, and it never gets to know its points. `careful` has about a factor of four to live in. On *turns* a soft reset can go wrong as well, if its drift rate is large. It asks what explains the next batch better, the present weights or the way back to the start, and knows of no other place to go back to.
 #
 # </details>
 
@@ -420,9 +424,9 @@ show(drift_lr=0.3)
 # Two measures of a network on some rows.
 #
 # 1. `silent_share`: the share of its hidden neurons that are 0 for every row. `model.activations(x)` is a list with what each layer gives, hidden layers after their ReLU, logits last. Neurons of all hidden layers count alike; layers may differ in width.
-# 2. `effective_rank`: of features $(n, m)$ with the singular values $\sigma_1, \sigma_2, \dots$,
+# 2. `effective_rank`: of features $(n, m)$ with the singular values $d_1, d_2, \dots$,
 #
-# $$\exp\Big(-\sum_i p_i \log p_i\Big), \qquad p_i = \sigma_i \Big/ \sum_j \sigma_j , \qquad 0 \log 0 = 0 .$$
+# $$\exp\Big(-\sum_i p_i \log p_i\Big), \qquad p_i = d_i \Big/ \sum_j d_j , \qquad 0 \log 0 = 0 .$$
 
 
 # %% tags=["exercise"]
@@ -505,7 +509,7 @@ figures.describe(figure, alt)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# A ReLU that is 0 for all rows has the slope 0 for all of them. No gradient reaches its incoming weights, nor its outgoing ones, as they are multiplied by 0. It can come back only if the layer before it changes. A large learning rate pushes some neurons over the edge at each change of task, and they pile up. In the last hidden layer fewer and fewer directions are left, and what the last layer can say about 32 digits is a combination of those. With an effective rank near 1 it says nearly the same of all.
+# A ReLU that is 0 for all rows has the slope 0 for all of them. No gradient reaches its incoming weights, nor its outgoing ones, as they are multiplied by 0. By gradient descent it can come back only if its inputs change: through the layer before it, or through new rows. A large learning rate pushes some neurons over the edge at each change of task, and they pile up. In the last hidden layer fewer and fewer directions are left, and what the last layer can say about 32 digits is a combination of those. With an effective rank near 1 it says nearly the same of all.
 #
 # Soft reset drifts towards weights with which most neurons were alive, and keeps both measures near where they began.
 #

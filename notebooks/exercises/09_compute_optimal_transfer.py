@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: compute-optimal transfer
 #
-# Six exercises to [lesson 09](../09_compute_optimal_transfer.ipynb), each checked as you go.
+# Six exercises for [lesson 09](../09_compute_optimal_transfer.ipynb), each checked as you go.
 #
-# - **You will practise** to say what pruning saves before you measure it, to cut a block without losing a number, to tell a mask from a cut, to compare networks at the same compute, to build a network whose norms lie, and to mend statistics that lag behind.
+# - **You will practise** saying what pruning saves before you measure it, and cutting a block without losing a number. You will tell a mask from a cut, compare networks at the same compute, build a network whose norms lie, and mend statistics that lag behind.
 # - **You need** the lesson, convolutions, and what a batch norm does in training and in evaluation.
 # - **Minutes**: 105 in all, 15 or 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -32,10 +32,11 @@ from companion.foundations.residual import ExpandedResidualNet
 from companion.methods.pruning import count_flops, prune_filters
 from companion.teaching import begin, check, figures
 from companion.teaching.checks.lesson_09.budgets import Curve
-from companion.teaching.checks.lesson_09.disguise import mean_damage
+from companion.teaching.checks.lesson_09.disguise import mean_damage, speaking_block
 from companion.teaching.checks.lesson_09.masks import compare
 
 session = begin(PROFILE, SEED, DEVICE)
+net, image = ExpandedResidualNet(), torch.zeros(1, 1, 16, 16)
 
 # %% [markdown]
 # ## 09.1 · What pruning saves
@@ -90,21 +91,20 @@ check(
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# At one place of its output a filter multiplies all inputs under its kernel. How many inputs, filters and places does each layer have, and which of those numbers get smaller?
+# At one place of its output a filter multiplies all inputs under its kernel. How many inputs, filters and places does each layer have, and which get smaller?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# A layer takes $2 k^2 c_\text{in} c_\text{out}$ operations at each of $(\text{side}/\text{stride})^2$ places. Hidden filters are outputs of the first layer, inputs of the last, and both in the middle of a bottleneck. For `cheaper` add up what the two parts cost now.
+# A layer takes $2 k^2 c_\text{in} c_\text{out}$ operations at each place of its output: `side**2` places before the stride, `(side // stride)**2` in the layer that has it and after. Hidden filters are outputs of the first layer, inputs of the last, and both in the middle of a bottleneck. For `cheaper` add up what the two parts cost now.
 #
 # </details>
 
 # %% [markdown]
-# Your last formula beside a counter, for the lesson's network before training. What is fixed are its stem, its head and a shortcut that changes the width. At 0.9 whole filters, rounded down, save a little more.
+# Your last formula beside a counter, for the lesson's untrained network. Fixed are its stem, its head and a shortcut that changes the width. At 0.9 rounding down saves a little more.
 
 # %%
-net, image = ExpandedResidualNet(), torch.zeros(1, 1, 16, 16)
 whole, half = count_flops(net, image), count_flops(prune_filters(net, 0.5, example=image), image)
 fixed = (2 * half - whole) / whole
 for ratio in (0.5, 0.75, 0.9):
@@ -114,9 +114,9 @@ for ratio in (0.5, 0.75, 0.9):
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# In $2 k^2 c_\text{in} c_\text{out}$ a hidden layer stands once for each of its sides. A basic block has its hidden filters between *two* layers, each with one pruned side: $1 - r$. A bottleneck's middle layer is pruned on both: $(1 - r)^2$. With 4, 9 and 4 parts of $h^2$, the ratio 0.5 leaves 2 + 2.25 + 2 of 17, which is 0.37.
+# In $2 k^2 c_\text{in} c_\text{out}$ the hidden filters stand once for each side of a layer that is hidden. A basic block has its hidden filters between *two* layers, each with one pruned side: $1 - r$. A bottleneck's middle layer is pruned on both: $(1 - r)^2$. With 4, 9 and 4 parts of $h^2$, the ratio 0.5 leaves 2 + 2.25 + 2 of 17, which is 0.37.
 #
-# *Nothing is squared for free.* The square comes from a layer that loses inputs as well. Channel pruning, which cuts the residual stream and the hidden filters alike, would have it everywhere, and loses representation for it.
+# *Nothing is squared for free.* Channel pruning, which cuts the residual stream as well, would have the square everywhere, and loses representation for it.
 #
 # *The limit.* With a tenth fixed, no ratio makes updates more than ten times cheaper: Amdahl's law. At $r = 0.9$ it is 5.3 times.
 #
@@ -127,7 +127,7 @@ for ratio in (0.5, 0.75, 0.9):
 #
 # Difficulty 3/5 · 20 minutes · structured pruning of convolutional filters, zero-shot
 #
-# A block's first convolution has the weights `weight1` $(h, c, k, k)$, its batch norm `scale`, `shift`, running `mean` and running `variance`, each $(h,)$, and its second convolution `weight2` $(o, h, k, k)$. There are no biases. Prune the share `ratio` of the hidden filters: those with the largest L2 norm of their weights in `weight1` stay, in their order. Return all six tensors as they are in the small block.
+# A block's first convolution has the weights `weight1` $(h, c, k, k)$, its batch norm `scale`, `shift`, running `mean` and running `variance`, each $(h,)$, and its second convolution `weight2` $(o, h, k, k)$. There are no biases. Prune the share `ratio` of the hidden filters: those with the largest L2 norm of their weights in `weight1` stay, in their order. Return all six tensors of the small block, in the order of the arguments, with nothing rescaled.
 
 
 # %% tags=["exercise"]
@@ -147,7 +147,7 @@ check("09.2", cut)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# One row of whole numbers, the places of the filters that stay, is all that the six tensors need to know. On which axis of each do the hidden filters lie?
+# The places of the filters that stay are all you need. On which axis of each tensor do the hidden filters lie?
 #
 # </details>
 #
@@ -174,9 +174,9 @@ if parts is not None:  # once it is written
 #
 # A filter's weights make a channel, the batch norm's four numbers shift and stretch it, and one slice of `weight2` reads it. If these six go together, the block computes what it did, without that channel's part of the sum.
 #
-# *What people forget* is the running mean and variance. They are buffers, not parameters, so a loop over `parameters()` misses them; a new batch norm in their place runs without complaint, and in evaluation mode it is wrong.
+# *What people forget* is the running mean and variance. They are buffers, not parameters, so a loop over `parameters()` misses them. A new batch norm runs without complaint, and is wrong in evaluation mode.
 #
-# *Order.* Sorted by strength the block would be right, too, if all six tensors are. But one forgotten tensor would ruin everything silently.
+# *Order.* Sorted by strength, the block would be right as well, if all six tensors were sorted alike. One forgotten tensor would ruin it silently.
 #
 # *Dead filters* are the test to keep: if only those go that say nothing, no output may change.
 #
@@ -187,15 +187,17 @@ if parts is not None:  # once it is written
 #
 # Difficulty 3/5 · 15 minutes · structured pruning, against masks and single weights
 #
-# Many tools prune by setting numbers to zero. Here `block` is a `ResidualBlock` with `conv1`, `norm1`, a ReLU, `conv2`, `norm2` and a shortcut.
+# Here `block` is a `ResidualBlock` with `conv1`, `norm1`, a ReLU, `conv2`, `norm2` and a shortcut.
 #
-# 1. `mask`: set numbers of `block` to zero, in place, so that it answers as if only the hidden filters in `kept`, a row of places, were there. Return the block. Its tensors stay as large as they were.
-# 2. `work`: a block with 64 hidden filters loses 75 %. Which share of its operations does a counter find, if the filters are "masked"; if they are "cut"; and if instead 75 % of all *single* weights are set to zero, the smallest, "scattered" wherever they lie, and every filter that is all zeros is cut?
+# 1. `mask`: set numbers of `block` to zero, in place, so that it answers as if only the hidden filters in `kept` were there, in evaluation mode and in training mode. `kept` is a tensor of their places. Return the block. Its tensors stay as large as they were.
+# 2. `work`: a block with 16 channels in and out and 64 hidden filters is pruned by 75 % in three ways. "masked": the weakest filters are set to zero. "cut": they are cut. "scattered": the smallest 75 % of all *single* weights are set to zero, and then each filter that is all zeros is cut. Which share of its operations does a counter find after each? Answer with a dictionary of these three words and their shares.
 #
-# Four ways to silence filters set to zero, for those that go: **A** their weights in `conv1`; **B** the scale of `norm1`; **C** its scale and its shift; **D** the inputs of `conv2` that read them.
+# Here are four ways of silencing the filters that go. Set to zero **A** their weights in `conv1`; **B** their scale in `norm1`; **C** their scale and their shift; **D** the inputs of `conv2` that read them.
 #
-# 3. `silent`: after which of them does the block, in evaluation mode, answer as the cut one does?
-# 4. `lasting`: and after which does it still, when both blocks have taken some steps of gradient descent? Think first, then use the next cell.
+# 3. `silent`: after which of them does a trained block, in evaluation mode, answer as the cut one does?
+# 4. `lasting`: after which does it still, when both blocks have taken some steps of gradient descent?
+#
+# Answer both with sets of letters, such as `{"A", "B"}`. Think first, then use the cell below your answer.
 
 
 # %% tags=["exercise"]
@@ -241,20 +243,20 @@ check("09.3", {"mask": mask, "work": work, "silent": silent, "lasting": lasting}
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# Follow a channel that is zero everywhere through the batch norm. What comes out, in evaluation mode and in training? And does a counter, or a processor, look at numbers before it multiplies them?
+# Follow a channel that is zero everywhere through the batch norm. What comes out, in evaluation mode and in training? And does a counter look at numbers before it multiplies them?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# A batch norm makes $(x - \text{mean}) \cdot \text{scale} / \text{std} + \text{shift}$. To silence it, scale and shift must both be zero, or nobody may read it. `gone = torch.ones(h, dtype=torch.bool); gone[kept] = False` are the others. A gradient is a product: ask of each number set to zero what it is multiplied with.
+# A batch norm makes `(x - mean) * scale / std + shift`. To silence it, scale and shift must both be zero, or nobody may read it. `gone = torch.ones(h, dtype=torch.bool); gone[kept] = False` are the others. A gradient is a product: ask of each number set to zero what it is multiplied with.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# *A* leaves the channel at $\text{shift} - \text{mean} \cdot \text{scale}/\text{std}$, a constant that speaks wherever it is above 0. With *B* the shift still speaks. *C* ends in a ReLU of 0, and *D* lets nobody listen.
+# *A* leaves the channel at `shift - mean * scale / std`, a constant that speaks wherever it is above 0. With *B* the shift still speaks. *C* ends in a ReLU of 0, and *D* lets nobody listen.
 #
 # *In training* the zeros of *D* grow back: the gradient of a weight in `conv2` is what it reads times what the loss wants, and neither is zero. *C* lasts, for at 0 a ReLU has no slope in torch, so nothing gets back to scale, shift or weights.
 #
@@ -267,7 +269,7 @@ check("09.3", {"mask": mask, "work": work, "silent": silent, "lasting": lasting}
 #
 # Difficulty 3/5 · 20 minutes · accuracy against compute, and its lower envelope
 #
-# A `Curve` has `accuracy` $(n,)$, a network's test accuracy after 1, 2, …, n updates; `step`, the operations of an update; and `overhead`, those of the pass that takes the batch norms' statistics before it is judged, paid once, if there are updates. Budgets, steps and overheads are whole numbers.
+# A `Curve` has three attributes. `accuracy` $(n,)$ is a network's test accuracy after 1, 2, …, n updates. `step` is what an update costs, in operations. `overhead` is what the pass for the batch norms' statistics costs: paid once for each budget, before the network is judged, and only if there are updates. Budgets, steps and overheads are whole numbers.
 #
 # 1. `updates`: how many whole updates does a budget pay?
 # 2. `gain`: by which share is the `small` network more accurate than the `dense` one at this budget, each after the updates that it can pay? Beyond its end a curve stays as it is. If one of the two cannot pay an update, return `math.nan`.
@@ -354,11 +356,11 @@ figures.describe(
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# From $0.8\,(1 + 0.4 B) - 0.75\,(1 + 0.1 B) = 0.05\,(1 + 0.1 B)(1 + 0.4 B)$ follows $0.22\,B = 0.002\,B^2$, so $B = 110$. The small network ends 0.05 worse, and it is better for more than a hundred updates of the dense one.
+# From $0.8\,(1 + 0.4 B) - 0.75\,(1 + 0.1 B) = 0.05\,(1 + 0.1 B)(1 + 0.4 B)$ follows $0.22\,B = 0.002\,B^2$, so $B = 110$. The small network ends 0.05 worse, yet it is better for over a hundred dense updates.
 #
-# *Equal steps* would show the dense network ahead from the first update on. Its steps are only dearer.
+# *Equal steps* would show the dense network ahead from the first update on.
 #
-# *Where the dense network cannot move* there is no ratio. A curve that is drawn on to the left, or the chance level there, can make the gain as large as one likes.
+# *Where the dense network cannot move* there is no ratio. Whoever extends the dense curve to the left, or puts chance there, can make the gain as large as one likes.
 #
 # *The envelope flatters.* It picks the best of many noisy curves by the test pictures; average over tasks before you take it.
 #
@@ -371,11 +373,11 @@ figures.describe(
 #
 # Difficulty 4/5 · 20 minutes · weight magnitude as the criterion, and random pruning as its control
 #
-# Behind the first convolution of a block stands a batch norm. So multiply a filter's weights by a number above 0, correct the statistics, and the block computes exactly the same. (The batch norm's `eps` is 0 here.) But the filter's norm is another.
+# Behind the first convolution of a block stands a batch norm. So multiply a filter's weights by a number above 0, correct the statistics, and the block computes exactly the same. (The batch norm's `eps` is 0 here.) But the filter's norm has changed.
 #
 # 1. `rescaled`: the new `weight1`, `mean` and `variance` when each filter's weights are multiplied by its entry in `factors` $(h,)$, and the block must compute the same in evaluation mode.
-# 2. `factors`: choose such numbers for a given block, in the notation of 09.2, so that pruning half of the filters by their L2 norm loses at least 1.4 times as much as pruning at random. Loss is the mean squared change of what the second convolution puts out.
-# 3. `odds`: how bad can it get? Let the filters' shares in the output lie evenly between 0 and 1, and let what is lost be the sum of what goes. Return two numbers, what pruning the share `ratio` loses over what random pruning loses in the mean: first if the norm is kind, so that the weakest go, then if it is unkind, and the strongest go.
+# 2. `factors`: choose such numbers from a block's six tensors, in the notation of 09.2, so that pruning half of the filters by their L2 norm loses at least 1.4 times as much as pruning at random, in the mean over many random blocks. Loss is the mean squared change of what the second convolution puts out, over its mean square. (From here on `factors` is also a function's name.)
+# 3. `odds`: how bad can it get? Let the filters' contributions to the output be spread evenly between 0 and 1, with many filters, and let what is lost be the sum of what goes. Return two numbers, what pruning the share `ratio` loses over what random pruning loses in the mean: first if the norm is kind, so that the weakest go, then if it is unkind, and the strongest go.
 
 
 # %% tags=["exercise"]
@@ -426,7 +428,7 @@ figure, (axes,) = figures.panels(1, size=(6, 3))
 ratios = session.pick(smoke=(0.5,), lesson=(0.25, 0.5, 0.75, 0.9))
 disguises = {"as they are": (lambda *block: torch.ones_like(block[1]), figures.EXACT)}
 for name, (find, colour) in (disguises | {"disguised": (factors, figures.RIVAL)}).items():
-    if find(*torch.ones(6, 2, 2, 2, 2)) is not None:  # once it is written
+    if find(*speaking_block(session.generator(device="cpu"))) is not None:  # once it is written
         lost = [mean_damage(find, session.generator(device="cpu"), ratio) for ratio in ratios]
         axes.plot(ratios, [norm / drawn for norm, drawn in lost], "o-", color=colour, label=name)
 axes.axhline(1, color="0.5", linewidth=0.8, label="random")
@@ -440,9 +442,9 @@ figures.describe(figure, "Disguised blocks lose more than random pruning does, l
 #
 # The batch norm divides by what the factor multiplied. So a norm in front of it can be anything, and the criterion sees a number that the function does not.
 #
-# *Then why does it ever help?* Because training made the norms. In front of a batch norm the gradient of a filter's weights is at right angles to them, so every step of plain gradient descent makes the filter longer, and a penalty on the weights makes all shorter by the same share. After long training a filter is long if gradients have reached it, and one that nobody reads fades. With little penalty none fades, and the norms stay much alike. The lesson's networks differ in that penalty.
+# *Then why does it ever help?* Because training made the norms. In front of a batch norm the gradient of a filter's weights is at right angles to them, so every step of plain gradient descent makes the filter longer, and a penalty on the weights makes all shorter by the same share. After long training a filter is long if gradients have reached it, and one that nobody reads fades. With little penalty none fades, and the norms stay much alike.
 #
-# *The odds* are $r$ and $2 - r$. With half of the filters gone the unkind norm loses 1.5 times as much as chance does; with nine in ten gone only 1.1 times, and the kind one saves a tenth. Where most must go, it matters little which. So look at the random control before you praise a criterion.
+# *The odds* are $r$ and $2 - r$. With half of the filters gone the unkind norm loses 1.5 times as much as chance does; with nine in ten gone only 1.1 times. Where most must go, it matters little which: look at the random control before you praise a criterion.
 #
 # </details>
 
@@ -452,7 +454,7 @@ figures.describe(figure, "Disguised blocks lose more than random pruning does, l
 # Difficulty 2/5 · 15 minutes · re-estimation of the batch norms' statistics
 #
 # 1. `statistics`: `batches` is a list of what comes into a batch norm, each $(n_i, c, h, w)$ with an $n_i$ of its own. Return mean and variance $(c,)$ as a batch norm collects them in one pass with `momentum=None`: plain means, over the batches, of each batch's mean and unbiased variance.
-# 2. `stale`: without re-estimation a running mean is `old`. After each update torch leaves 1 − `momentum` of it and adds `momentum` times the batch's mean, which is `new` every time. What is it after so many updates?
+# 2. `stale`: there is no re-estimation. A running mean starts at `old`. Each update of the network leaves 1 − `momentum` of it and adds `momentum` times the batch's mean, which is always `new`. What is it after `updates` updates?
 # 3. `needed`: with torch's momentum of 0.1, after how many updates is at most a tenth of the old mean left?
 # 4. `sorted_variance` and `mixed_variance`: a channel has the mean −1 in pictures of one class and 1 in those of the other, and the variance 1 in each. Which variance does `statistics` give with many large batches, if each holds a single class, and if each holds both, half and half?
 
@@ -519,11 +521,11 @@ check(
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# *A mean over batches* lets a small last batch count as much as the others. With one batch for all pictures, as the lesson's curves take it, nothing of this matters.
+# *A mean over batches* lets a small last batch count as much as the others. With one batch for all pictures, as the lesson's curves take it, none of this matters.
 #
-# *22 updates* pass before nine tenths of a running mean are the task's own. At the budgets of the lesson's left end there are fewer. So without re-estimation one would judge the old network's statistics, and a pruned network more than a whole one, since its sums have changed at once. A pass over the same pictures costs a third of an update.
+# *22 updates* pass before nine tenths of a running mean are the task's own. At the budgets of the lesson's left end there are fewer. So without re-estimation one would judge a network by old statistics, and a pruned network would suffer more than a whole one, since its sums changed all at once.
 #
-# *Sorted pictures.* In batches of one class the mean moves with the class and the variance within is 1. The squared distance of the means from their middle, 1, is lost. In evaluation mode every channel would then be too large by $\sqrt 2$. So take pictures of all classes.
+# *Sorted pictures.* In batches of one class the mean moves with the class and the variance within is 1. The squared distance of the means from their middle, 1, is lost. In evaluation mode such a channel would then be too large by a factor of $\sqrt 2$. So take pictures of all classes.
 #
 # </details>
 

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Exercises: NEVIS, a stream of a hundred tasks
 #
-# Six exercises to [lesson 10](../10_nevis.ipynb), each checked as you go.
+# Six exercises for [lesson 10](../10_nevis.ipynb), each checked as you go.
 #
-# - **You will practise** to say what a run costs before you run it, to meter a search that others leave out, to choose a start by a vote, to score several labels at once, to see what a leak hides, and to write a learner.
+# - **You will practise** saying what a run costs before you run it, and metering a search that others leave out. You will choose a start by a vote, score several labels at once, see what a leak hides, and write a learner.
 # - **You need** the lesson, SGD, nearest neighbours, and precision and recall.
 # - **Minutes**: 105 in all, 15 or 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
@@ -48,8 +48,8 @@ session = begin(PROFILE, SEED, DEVICE)
 # A training picture costs `training` operations, forward and backward, and a forward picture `forward`, whatever the task.
 #
 # 1. `bill`: what does a run cost? `tasks` is a list of pairs, how many training and how many development pictures each task has.
-# 2. `share`: one task of 500 training and 100 development pictures, one trial of 15 steps, batch 16, calibration 128, and a training picture costs three forward ones. Which share of the bill goes to the statistics?
-# 3. `dearer`: the same task, and the same number of updates once as *four* trials of 15 steps and once as *one* of 60. The first bill over the second?
+# 2. `share`: one task of 500 training and 100 development pictures, one trial of 15 steps, batch 16, calibration 128, and a training picture costs three forward ones. Which share of the bill goes to the statistics (to one per cent)?
+# 3. `dearer`: the same task, and the same number of updates once as *four* trials of 15 steps and once as *one* of 60. The first bill over the second (to one per cent)?
 
 
 # %% tags=["exercise"]
@@ -114,7 +114,7 @@ print(f"metered {spent:.3g}; your bill, as if each task had five classes: {bill(
 #
 # *What is small.* In a cheap run the pass for the statistics is 15 % of the bill, at 240 steps 1 %. Whoever leaves it out makes short training look better than it is.
 #
-# *Trials.* Four short trials cost a quarter more than one long one with as many updates: each pays its statistics and its judgement. And only a quarter of the updates is in the network that is kept. The reference implementation counts all trials as well.
+# *Trials.* Four short trials cost a quarter more than one long one with as many updates: each pays its statistics and its judgement. And only a quarter of the updates is in the network that is kept.
 #
 # *What is not in it*: the pictures that are predicted in the end. Every learner pays them alike.
 #
@@ -125,10 +125,10 @@ print(f"metered {spent:.3g}; your bill, as if each task had five classes: {bill(
 #
 # Difficulty 2/5 · 15 minutes · the paper's learner Dynamic
 #
-# The dynamic learner asks its stored networks, and an untrained one, which suits the new task best. To each candidate it shows the training and the development pictures, forward, and then it measures all distances between the two sets of representations, which are `width` numbers each: two operations for each number of each pair. The reference implementation leaves this out of its count, as a comment in it says.
+# The dynamic learner asks which network suits the new task best: one of its stored ones, or an untrained one. Each candidate is shown the training and the development pictures, forward. Each picture gives a representation of `width` numbers. Then the distance of every training picture to every development picture is measured, at two operations for each number of each pair.
 #
 # 1. `search_cost`: what does one search cost? `train` and `dev` are how many pictures there are, of each set at most `pictures` are shown; `stored` is how many networks there are, of which the `last` newest are candidates; `forward` is what a picture costs. `pictures` and `last` may be None: no limit. With nothing stored there is no search.
-# 2. `saved`: 500 training and 100 development pictures, 60 stored networks. By which factor does a small search (`last=10`, `pictures=100`) cost less than the lesson's (`last=20`, `pictures=300`)? Leave distances out.
+# 2. `saved`: 500 training and 100 development pictures, 60 stored networks. By which factor does a small search (`last=10`, `pictures=100`) cost less than the lesson's (`last=20`, `pictures=300`), to one per cent? Leave distances out.
 # 3. `dearer_from`: every task has 200 training and 40 development pictures. Learning takes 15 steps of 16 pictures, each as dear as three forward ones, and 128 forward pictures. From how many stored networks on is the lesson's search dearer than that? Leave distances out.
 
 
@@ -168,7 +168,7 @@ check("10.2", {"search_cost": search_cost, "saved": saved, "dearer_from": dearer
 #
 # <details><summary>Hint 2</summary>
 #
-# `min(stored, last) + 1` candidates, each $(n + m) \cdot \text{forward} + 2\,n\,m\cdot \text{width}$ with $n$ and $m$ the pictures that are shown, each with its own minimum. For `dearer_from` compare $(k + 1) \cdot 240$ with $15 \cdot 16 \cdot 3 + 128$.
+# `min(stored, last) + 1` candidates, each `(n + m) * forward + 2 * n * m * width` with $n$ and $m$ the pictures that are shown, each with its own minimum. For `dearer_from` compare `(k + 1) * 240` with `15 * 16 * 3 + 128`.
 #
 # </details>
 
@@ -185,7 +185,7 @@ for name, last, pictures in (("lesson's", 20, 300), ("small", 10, 100)):
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# *It grows.* Learning costs the same at every task, the search more with every network, until `last` holds it. After three tasks it is the dearer half; at twenty candidates six times as dear. In a count that leaves it out the dynamic learner looks as cheap as `previous`.
+# *It grows.* Learning costs the same at every task, the search more with every network, until `last` holds it. After three tasks it is the dearer half; at twenty candidates six times as dear. The reference implementation leaves it out of its count, so there the dynamic learner looks as cheap as `previous`.
 #
 # *The untrained one* is asked as well: how else should it win? At the first task it is alone, and nobody asks.
 #
@@ -200,8 +200,8 @@ for name, last, pictures in (("lesson's", 20, 300), ("small", 10, 100)):
 #
 # A candidate is as good as its representation of the new task. `features` $(n, p)$ are its representations of the training pictures, with classes `target` $(n,)$, and `queries` $(m, p)$ those of the development pictures, with classes `answers` $(m,)$.
 #
-# 1. `vote_error`: the five training pictures that are nearest (Euclid) to a development picture vote on its class, each with one voice; of equal votes the lower class counts. Fewer than five? Then all vote. Return the share of development pictures that the vote gets wrong.
-# 2. `winner`: `errors` are those of the stored networks, the oldest first, and `untrained` that of the untrained one. Return the place of the start in `errors`: the lowest, of equal ones the *newest*. The untrained one, −1, is the start only if it is better than all others. `errors` may be empty.
+# 1. `vote_error`: the five training pictures nearest to a development picture, by Euclidean distance, vote on its class, one vote each. At equal votes the class with the lower number wins. With fewer than five training pictures all vote. Return the share of development pictures that the vote gets wrong.
+# 2. `winner`: `errors` are those of the stored networks, the oldest first, and `untrained` that of the untrained one. Return the place of the start in `errors`, counted from 0: that of the lowest error, and of equal ones the *newest*. Return −1, the untrained network, only if its error is lower than all of these, or if there are none.
 
 
 # %% tags=["exercise"]
@@ -258,10 +258,10 @@ check("10.3", {"vote_error": vote_error, "winner": winner})
 #
 # Difficulty 3/5 · 20 minutes · the paper's error of several labels, 1 - mean average precision
 #
-# In a task with several labels a picture may have none, one or more of them. `scores` $(n, k)$ are a learner's, `target` $(n, k)$ is 1 where a picture has the label, else 0. A label's *average precision* goes through its pictures from the highest score down: at each threshold it adds the precision (the share of positives among the pictures so far) times what the recall (the share of all positives so far) has gained there.
+# In a task with several labels a picture may have none, one or more of them. `scores` $(n, k)$ are a learner's, `target` $(n, k)$ is 1 where a picture has the label, else 0 (both are floating tensors). For a label's *average precision* go through *all* pictures, from the label's highest score down. At each threshold add a product. One factor is the precision, the share of positives among the pictures so far. The other is what recall, the share of all positives found so far, has gained there.
 #
-# 1. `map_error`: 1 − the mean of the labels' average precisions. Pictures with equal scores share a threshold. Labels without a positive are left out; there is always one with a positive. By hand, without a library.
-# 2. `same`: a learner gives all pictures the same score. A label has a share 0.4 of positives, the only other one 0.1. What is its error?
+# 1. `map_error`: 1 − the mean of the labels' average precisions. Pictures with equal scores share a threshold. Labels without a positive are left out; there is always one with a positive. Write it without a ready-made function for average precision.
+# 2. `same`: there are two labels: 40 % of the pictures have the first, 10 % the second. A learner gives every picture the same score. What is the learner's error?
 
 
 # %% tags=["exercise"]
@@ -324,9 +324,9 @@ for digits in (3, 1):
 #
 # *Equal scores.* If they were taken one by one, a learner that says nothing would get the order in which the pictures are stored. With one threshold it gets the share of positives.
 #
-# *Chance.* That share is what chance gets: here 0.4 and 0.1, so the error is 0.75. An error of 0.6 on a task of rare labels can be good, and among frequent ones bad. The average over a stream hides it.
+# *Chance.* That share is what equal scores get, and nearly what a random order of many pictures gets: here 0.4 and 0.1, so the error is 0.75. An error of 0.6 on a task of rare labels can be good, and among frequent ones bad. The average over a stream hides it.
 #
-# *No positives.* 0 over 0 is neither 0 nor 1. In the lesson's stream each label is in two of five pictures, so that it does not happen.
+# *No positives.* 0 over 0 is neither 0 nor 1. In the lesson's stream each label is in two of five pictures, so it does not happen.
 #
 # </details>
 
@@ -340,7 +340,7 @@ for digits in (3, 1):
 # 1. `honest`: choose the rate with the lowest mean error on all of `tuning`. Return its place, and the error that is reported.
 # 2. `leaked`: choose the rate by the last tasks of `test` themselves. Return its place and the report.
 # 3. `optimism`: by how much is the leaked report below the honest one?
-# 4. `tasks_needed`: two rates are equally good. A task's error has the deviation 0.1, independent between tasks and rates. The lower of two independent normal means is expected to lie $\sigma / \sqrt\pi$ below the truth, where $\sigma$ is the deviation of each mean. With how many last tasks, at least, is that less than 0.01?
+# 4. `tasks_needed`: two rates are equally good. A task's error has the standard deviation 0.1, independent between tasks and rates. The lower of two independent normal means is expected to lie $\sigma / \sqrt\pi$ below the truth, where $\sigma$ is the standard deviation of each mean. With how many last tasks, at least, is that less than 0.01?
 #
 # Of equal rates the first counts.
 
@@ -387,7 +387,7 @@ check("10.5", {"honest": honest, "leaked": leaked, "optimism": optimism, "tasks_
 #
 # <details><summary>Hint 2</summary>
 #
-# `tuning.mean(1).argmin()` is the honest place, `test[:, -last:].mean(1)` are all reports, and the leaked one is their minimum. A mean over $n$ tasks has the deviation $0.1/\sqrt n$, so solve $0.1/\sqrt{\pi n} < 0.01$.
+# `tuning.mean(1).argmin()` is the honest place, `test[:, -last:].mean(1)` are all reports, and the leaked one is their minimum. A mean over $n$ tasks has the standard deviation $0.1/\sqrt n$, so solve $0.1/\sqrt{\pi n} < 0.01$.
 #
 # </details>
 
@@ -420,7 +420,7 @@ figures.describe(figure, "The honest report lies at the truth, the leaked one be
 #
 # *In the paper* settings are chosen on the years before 2020, and the last two are looked at once. In the lesson they are chosen on the first tasks of streams of other seeds.
 #
-# *Larger leaks* are easy to find: the best rate of each task, the best seed, the best of several learners by their report.
+# *There are larger leaks*: reporting the best rate of each task, the best seed, or the best of several learners by their report.
 #
 # </details>
 
@@ -429,11 +429,11 @@ figures.describe(figure, "The honest report lies at the truth, the leaked one be
 #
 # Difficulty 4/5 · 20 minutes · the paper's learners Previous and Dynamic
 #
-# `fine_tuning` asks a function `choose(task, bodies, fresh)` where a task's network shall start: `task` has `images`, `target`, `dev_images`, `dev_target`, `kind` and `num_classes`, `bodies` are those of all earlier tasks, the oldest first, and `fresh` is an untrained network, into which `load_body` writes a body. It returns `Start(body, source, operations)`.
+# `fine_tuning` asks a function `choose(task, bodies, fresh)` where a task's network is to start. `task` has `images`, `target`, `dev_images`, `dev_target`, `kind` and `num_classes`. `bodies` holds the weights of all earlier bodies, the oldest first, each in one row. `fresh` is an untrained network, and `load_body(fresh, body)` writes such a row into it. `choose` returns `Start(body, source, operations)`: the row to start from, its place in `bodies` (None for a mixture), and what choosing cost. `Start()` is the untrained network, chosen for nothing.
 #
-# The check runs it on three short streams of twelve tiny tasks. Each picture there is a sum of three symbols, one of each of three sets, and noise. A task asks for the symbol of *one* set, the next task for that of another. The network has eight hidden numbers, and too few pictures to learn well from nothing.
+# The check runs it on three short streams of twelve tiny tasks. Each picture there is a sum of three symbols, one of each of three sets, and noise. A task asks for the symbol of *one* set, the next task for that of another. The network has only eight hidden numbers, and a task has too few pictures to learn well from nothing.
 #
-# Write `choose` in twenty lines or less, so that the mean error is at least 0.04 below that of `previous`. A start is an earlier body, the untrained network, or a mixture of them. What you compute is declared in `operations`, and it may cost twice what all training costs. Look at nothing but what you are given.
+# Write `choose` in twenty lines or fewer, so that the mean error over the three streams is at least 0.04 below that of `previous`. A start is an earlier body, the untrained network, or a mixture of them. Declare in `operations` every picture shown to a network, and the distances as in 10.2: at most twice what all training costs. Look at nothing but what you are given.
 
 
 # %% tags=["exercise"]
@@ -490,11 +490,11 @@ for seed in SEEDS[: session.pick(smoke=1, lesson=3)]:
 #
 # *Why the last one is wrong.* With eight hidden numbers a body sees what its last task asked for, and the next task asks for something else: the last body hides it. Steps are few, so that a wrong start is not mended.
 #
-# *Why an earlier one is right.* A body that was trained on the same set of symbols makes them fall apart, and what was seen in several tasks adds up. The vote needs no step to find that out.
+# *Why an earlier one is right.* A body that was trained on the same set of symbols makes them fall apart, and what was seen in several tasks adds up.
 #
 # *What does not help here*: an untrained network is worse than the last body, and the mean of the last ones has a bit of everything. On other streams they win; in the lesson, look at which.
 #
-# *Is it worth it?* Not here. The search costs nearly as much as training does, and twice the steps without a search cost as much as both. In the mean they make `previous` better than your learner, as the cell above shows, and the untrained start better still. At equal steps transfer looks better than at equal operations. That is why NEVIS draws error against operations, over several budgets, and why a search that is not counted wins.
+# *Is it worth it?* Not here. The search costs about as much as training does, here a little more, and twice the steps without a search cost no more than both together. In the mean they make `previous` better than your learner, and the untrained start better still. At equal steps transfer looks better than at equal operations. That is why NEVIS draws error against operations, over several budgets.
 #
 # *Honesty.* Whoever looks at test pictures, or trains in `choose` without declaring it, wins, too, and learns nothing about learners.
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Exercises: learning on a stream
 #
-# Two exercises to [foundation f5](../f5_learning_on_a_stream.ipynb), each checked as you go.
+# Two exercises for [foundation f5](../f5_learning_on_a_stream.ipynb), each checked as you go.
 #
 # - **You will practise** to find the best rate for a drift, and to write a tracker that is tested before it learns, and its regret.
 # - **You need** the lesson, a derivative or a little patience, and indexing in PyTorch.

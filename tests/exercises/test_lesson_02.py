@@ -3,6 +3,7 @@
 import doctest
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -216,6 +217,16 @@ def p_of_the_last_step(*walk):
     return two_sided(squares(residuals_of(*walk)[-1]))
 
 
+def p_without_the_last_step(path, means, stds):
+    return p_of_squares(path[:-1], means[:-1], stds[:-1])
+
+
+def p_of_some_chains(path, means, stds):
+    """Another half of the chains at each call."""
+    some = torch.randperm(path.shape[1])[: path.shape[1] // 2]
+    return p_of_squares(path[:, some], means[:, some], stds)
+
+
 def verdict(p_value=p_of_squares, wrong="AC"):
     return {"p_value": p_value, "wrong": wrong}
 
@@ -356,6 +367,8 @@ WRONG = [
         "steps without noise",
     ),
     ("02.4", "0/0", verdict(lambda p, m, s: two_sided(squares((p[1:] - m) / s[:, None, None]))), "steps without noise"),
+    ("02.4", "always without the last step", verdict(p_without_the_last_step), "steps without noise"),
+    ("02.4", "chains at random", verdict(p_of_some_chains), "steps without noise"),
     ("02.4", "no std", verdict(p_without_std), "std of each step"),
     ("02.4", "the variance", verdict(p_with_variance), "std of each step"),
     ("02.4", "no means", verdict(p_of_states), "exact sampler"),
@@ -407,6 +420,8 @@ WRONG = [
     ("02.6", "the longest, where it is possible", (64, 64, 1), "lost drafts"),
     ("02.6", "one window", 12, "type"),
     ("02.6", "halves", [24.5, 10, 1], "type"),
+    ("02.6", "halves of numpy", list(np.array([24.5, 10, 1])), "type"),
+    ("02.6", "a yes", [True, 10, 1], "type"),
     ("02.6", "not a number", [math.nan, 10, 1], "type"),
 ]
 
@@ -441,6 +456,8 @@ RIGHT = [
     ("02.6", [20, 12, 1]),
     ("02.6", torch.tensor([24, 10, 1])),
     ("02.6", (16, 10.0, 2)),
+    ("02.6", list(np.array([20, 10, 1]))),
+    ("02.6", [torch.tensor(20), np.float64(10), 1]),
 ]
 
 

@@ -266,6 +266,21 @@ def score_with_a_bare_root(pushed, noised, beta, lam):
     return distances(pushed, noised).mean() - lam / 2 * distances(pushed, pushed).sum((1, 2)).mean() / (m * (m - 1))
 
 
+def score_with_all_own_pairs(distances):
+    """The right numbers, but the repulsion keeps the pairs of a particle with itself, at distance 0."""
+
+    def answer(pushed, noised, beta, lam):
+        m = pushed.shape[1]
+        own = distances(pushed, pushed).pow(beta).sum((1, 2)).mean() / (m * (m - 1))
+        return distances(pushed, noised).pow(beta).mean() - lam / 2 * own
+
+    return answer
+
+
+def lengths(a, b):
+    return torch.linalg.vector_norm(a[:, :, None] - b[:, None], dim=-1)
+
+
 def score_in_place(pushed, noised, beta, lam):
     answer = score(pushed, noised, beta, lam)
     pushed -= 1
@@ -568,6 +583,7 @@ WRONG = [
         "the score",
     ),
     ("03.4", "0/0", score_with_a_bare_root, "gradient"),
+    ("03.4", "safe at beta 1 only", score_with_all_own_pairs(lengths), "gradient"),
     ("03.4", "detached", lambda a, b, beta, lam: score(a.detach(), b, beta, lam), "gradient"),
     ("03.4", "in place", score_in_place, "inputs untouched"),
     ("03.4", "a number", 0.5, "type"),
@@ -651,6 +667,7 @@ RIGHT = [
     ("03.3", laws(lambda *case: torch.tensor(powered_moments(*case)), sampled_moments)),
     ("03.4", score),
     ("03.4", score_by_cdist),
+    ("03.4", score_with_all_own_pairs(torch.cdist)),
     ("03.4", score_in_loops),
     ("03.4", score_from_distances),
     ("03.5", broken()),

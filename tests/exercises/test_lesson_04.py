@@ -112,6 +112,13 @@ def slope_by_autograd(points, particles, data, bandwidth):
         return torch.autograd.grad(value, points)[0]
 
 
+def slope_by_torch_func(points, particles, data, bandwidth):
+    def value(x):
+        return (rbf(bandwidth)(x, particles).mean(1) - rbf(bandwidth)(x, data).mean(1)).sum()
+
+    return torch.func.grad(value)(points)
+
+
 def slope_of_sums(points, particles, data, bandwidth):
     far = torch.full_like(points[:1], 1e6)
     push = slope(points, particles, far, bandwidth) * len(particles)
@@ -413,6 +420,7 @@ WRONG = [
     ("04.2", "at the particles", lambda points, *case: slope(case[0], *case), "a slope for each point"),
     ("04.2", "double precision", lambda *case: slope(*case).double(), "a slope for each point"),
     ("04.2", "autograd", slope_by_autograd, "without autograd"),
+    ("04.2", "torch.func", slope_by_torch_func, "without autograd"),
     ("04.2", "no push", slope_with(push=False), "both clouds"),
     ("04.2", "no pull", slope_with(pull=False), "both clouds"),
     ("04.2", "sums", slope_of_sums, "means, each its own"),
@@ -567,6 +575,7 @@ RIGHT = [
     ("04.5", measured()),
     ("04.5", measured([2, 4.0, 2], best_scale_by_division, median_by_rows)),
     ("04.5", measured(torch.tensor([2, 4, 2]), best_scale_by_parabola, median_by_jacobian)),
+    ("04.5", measured(median=lambda *case: rows(*case).norm(dim=1).quantile(0.5))),
     ("04.6", found()),
     ("04.6", found(ratio_by_numpy, ["Copied", " new", "ELSEWHERE"])),
     ("04.6", found(lambda p, t, f: ratio_with(lambda distances: distances.quantile(0.5))(p, t, f).item())),

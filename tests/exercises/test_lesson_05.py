@@ -80,6 +80,10 @@ def slope_by_autograd(features, targets, ridge):
         return torch.autograd.grad(closed_form_loss(features, targets, ridge), features)[0]
 
 
+def slope_by_torch_func(features, targets, ridge):
+    return torch.func.grad(lambda f: reduced(f @ f.T, targets, ridge))(features)
+
+
 def slope_of_shuffled_features(features, targets, ridge):
     """Solved with each feature in units of its own, as if that were harmless."""
     scale = features.square().mean(0).sqrt()
@@ -419,6 +423,7 @@ WRONG = [
     ("05.1", "transposed", envelope(slope=lambda *case: slope(*case).T), "a slope for each"),
     ("05.1", "one slope", envelope(slope=lambda *case: slope(*case).norm()), "a slope for each"),
     ("05.1", "autograd", envelope(slope=slope_by_autograd), "without autograd"),
+    ("05.1", "torch.func", envelope(slope=slope_by_torch_func), "without autograd"),
     ("05.1", "sign", envelope(slope=lambda *case: -slope(*case)), "downhill"),
     ("05.1", "sign and n", envelope(slope=lambda *case: -slope(*case) * len(case[0])), "downhill"),
     ("05.1", "no n", envelope(slope=lambda *case: slope(*case) * len(case[0])), "a mean over rows"),
@@ -567,6 +572,7 @@ WRONG = [
     ("05.6", "ridge", ablated(lambda f, y, w, s: solve_last_layer(f, y, s)), "no solve in it"),
     ("05.6", "uphill", ablated(control_scaled(lambda f, y, s: -1)), "downhill"),
     ("05.6", "nothing", ablated(lambda f, y, w, s: w), "downhill"),
+    ("05.6", "times the strength", ablated(lambda f, y, w, s: control(f, y, w, 1 / s)), "one over the strength"),
     ("05.6", "a rate", ablated(lambda f, y, w, s: control(f, y, w, 1e5 / s)), "one over the strength"),
     (
         "05.6",

@@ -222,6 +222,13 @@ def step_by_gamma(sign):
     return step
 
 
+def step_in_float32(delta, rate, *case):
+    """By autograd, from a delta whose dtype nobody chose."""
+    delta = torch.tensor(delta, requires_grad=True)
+    (found,) = torch.autograd.grad(log_predictive(delta, *case), delta)
+    return (delta.detach() + rate * found).clamp_min(0)
+
+
 def step_with_prior(delta, rate, mean, covariance, features, target, weight_variance, noise_variance):
     """The added variance has no |phi|^2."""
     length = features.square().sum().item()
@@ -384,6 +391,8 @@ WRONG = [
     ("06.3", "mean surprise", block(absorb_mean_surprise), "ridge from the prior"),
     ("06.3", "first row", block(lambda m, p, f, y, s: absorb(m, p, f[:1], y[:1], s)), "ridge from the prior"),
     ("06.3", "all directions alike", block(absorb_without_correlations), "row by row"),
+    ("06.3", "a loop", block(absorb_rows), "one system"),
+    ("06.3", "the inverse covariance", block(absorb_information), "one system"),
     ("06.3", "a share each", block(per_row=lambda gamma, rows: gamma / rows), "one drift a block"),
     ("06.3", "a power", block(per_row=lambda gamma, rows: gamma**rows), "one drift a block"),
     ("06.3", "linear", block(per_row=lambda gamma, rows: 1 - (1 - gamma) / rows), "one drift a block"),
@@ -447,11 +456,11 @@ RIGHT = [
     ("06.2", drift),
     ("06.2", drift_by_columns),
     ("06.3", block()),
-    ("06.3", block(absorb_information, lambda gamma, rows: math.exp(math.log(gamma) / rows))),
-    ("06.3", block(absorb_rows, lambda gamma, rows: torch.tensor(gamma, dtype=torch.float64) ** (1 / rows))),
-    ("06.3", block(absorb_joseph)),
+    ("06.3", block(absorb_joseph, lambda gamma, rows: math.exp(math.log(gamma) / rows))),
+    ("06.3", block(per_row=lambda gamma, rows: torch.tensor(gamma, dtype=torch.float64) ** (1 / rows))),
     ("06.4", delta_step),
     ("06.4", step_by_hand),
+    ("06.4", step_in_float32),
     ("06.5", choice()),
     ("06.5", choice(torch.tensor(0.99999), 0.0005, [0.999, 0.09])),
     ("06.5", choice(1, 2e-5, torch.tensor([0.9993, 0.08]))),

@@ -16,13 +16,16 @@ from companion.classroom.light import read_source
 from companion.data.text import encode, passages
 from companion.foundations.language import Transformer
 from companion.methods.dynamic_evaluation import evaluate_stream, log_losses
+from companion.teaching import figures
 from companion.teaching.checks import check, exercises
 from companion.teaching.checks.lesson_08 import compute, leaks, loop, price, rates
 from companion.teaching.checks.lesson_08.compute import measured_flops
 from companion.teaching.checks.lesson_08.leaks import CLEAN, LEAKS, READERS, small_reader
 from companion.teaching.checks.lesson_08.loop import SYMBOLS, follow, fresh_model, of_new_tokens, text
 from companion.teaching.checks.lesson_08.price import PAYS_AFTER, RULE, TOSSES, WORTH, gain_of, read_aloud
-from companion.teaching.checks.lesson_08.rates import KEPT, REFERENCE, SAVED, WORSE, elsewhere, gain
+from companion.teaching.checks.lesson_08.rates import KEPT, QUICK, REFERENCE, SAVED, WORSE, elsewhere, gain
+from companion.teaching.lessons import readers
+from companion.teaching.session import Session
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "exercises" / "08_dynamic_evaluation.py"
 LOG2 = math.log(2)
@@ -660,6 +663,7 @@ WRONG = [
     ("08.6", "a little bold", rated(bold=0.15), "reckless at home"),
     ("08.6", "careful and slow", rated(careful=0.01), "careful, and still quick"),
     ("08.6", "the best of plays", rated(careful=0.03), "careful, and still quick"),
+    ("08.6", "nearly quick", rated(careful=0.04), "careful, and still quick"),
     ("08.6", "careful is bold", rated(careful=0.3), "nothing lost at home"),
     ("08.6", "the best of programs", rated(careful=0.2), "nothing lost at home"),
     ("08.6", "exchanged", rated(bold=0.08, careful=0.3), "reckless at home"),
@@ -698,6 +702,7 @@ RIGHT = [
     ("08.6", rated()),
     ("08.6", rated(torch.tensor(0.25), np.float64(0.1), 16)),
     ("08.6", rated(0.4, 0.07, 32.0)),
+    ("08.6", rated(careful=0.05)),
 ]
 
 
@@ -914,8 +919,8 @@ def test_the_rates_have_margin():
     for lr in (0.25, 0.4):
         assert elsewhere("code", lr) > SAVED + 0.05
         assert elsewhere("plays", lr) < -WORSE - 0.02
-    for lr in (0.06, 0.1):
-        assert elsewhere("code", lr) > SAVED + 0.005
+    for lr in (0.05, 0.06, 0.1):
+        assert elsewhere("code", lr) > QUICK + 0.005
         assert elsewhere("plays", lr) > 0.01
     assert elsewhere("plays", 0.15) < 0
     for blocks in (16, 32):
@@ -933,9 +938,36 @@ def test_what_a_student_sees_on_the_first_passages_points_the_right_way():
 
 
 def test_a_pull_back_takes_much_of_a_bold_rates_gain_before_plays_stop_losing():
-    free, pulled = ([gain(style, 5, 0.3, decay=decay) for style in ("code", "plays")] for decay in (0.0, 0.1))
+    free, pulled = ([gain(style, 2, 0.3, decay=decay) for style in ("code", "plays")] for decay in (0.0, 0.1))
     assert pulled[0] < 0.65 * free[0]
     assert free[1] < pulled[1] < 0
+
+
+@pytest.mark.parametrize(("exercise", "answer"), [row for row in RIGHT if row[0] in ("08.2", "08.3")])
+def test_the_figures_take_every_right_answer(exercise, answer):
+    session = Session("smoke", 0, torch.device("cpu"))
+    scope = {"torch": torch, "session": session, "figures": figures, "log_losses": log_losses, "reader": readers.reader}
+    if exercise == "08.2":
+        scope |= answer | {"model": readers.reader("window", session), "plays": encode(passages("plays", [0])[0])[:400]}
+    else:
+        scope |= {"read": answer, "code": encode(passages("code", [0])[0])[:300]}
+    first = {"08.2": "blocks = windows(", "08.3": "axes.plot(50 *"}[exercise]
+    (cell,) = (cell for cell in read_source(NOTEBOOK).cells if cell.cell_type == "code" and first in cell.source)
+    exec(cell.source, scope)
+    assert scope["axes"].lines
+
+
+@pytest.mark.parametrize(("answer", "count"), [(rated(), 1), (rated(bold=...), 0), ({...}, 0)])
+def test_the_pull_back_is_shown_at_the_bold_rate_once_it_is_written(answer, count):
+    shown = []
+    scope = {
+        "session": Session("smoke", 0, torch.device("cpu")),
+        "rates": answer,
+        "show": lambda number, lr, decay: shown.append(lr),
+    }
+    (cell,) = (cell for cell in read_source(NOTEBOOK).cells if "decay=decay" in cell.source)
+    exec(cell.source, scope)
+    assert shown == [0.3] * count
 
 
 def test_gain_is_that_of_the_stream():

@@ -392,6 +392,24 @@ def choose_with_the_untrained(task, bodies, fresh):
     return Start(None, None, spent) if place < 0 else Start(bodies[place], place, spent)
 
 
+def choose_metered_in_the_loop(task, bodies, fresh, distances=True):
+    """Each candidate is metered where it is asked; without distances, if one likes."""
+    errors, spent = [], 0
+    for body in bodies:
+        errors.append(vote_of(task, fresh, body))
+        spent += count_flops(fresh, task.images) + count_flops(fresh, task.dev_images)
+        spent += distances * 2 * len(task.images) * len(task.dev_images) * head_of(fresh)[1].in_features
+    if not errors:
+        return Start()
+    place = max(place for place, error in enumerate(errors) if error == min(errors))
+    return Start(bodies[place], place, spent)
+
+
+def passes_alone(task, fresh, candidates, pictures=None):
+    """Each pass metered once, as `count_flops` gives it, and no distances."""
+    return candidates * (count_flops(fresh, task.images) + count_flops(fresh, task.dev_images))
+
+
 def choose_by_middles(task, bodies, fresh):
     """The nearest class mean instead of neighbours, with the package's meter of passes."""
     if not bodies:
@@ -522,9 +540,11 @@ WRONG = [
     ("10.1", "over the updates", billed(share=128 / 720), "the fixed price"),
     ("10.1", "training as dear as forward", billed(share=128 / 368), "the fixed price"),
     ("10.1", "in per cent", billed(share=15.1), "the fixed price"),
+    ("10.1", "a rough share", billed(share=0.16), "the fixed price"),
     ("10.1", "equal bills", billed(dearer=1), "trials against steps"),
     ("10.1", "no development pictures in the ratio", billed(dearer=3392 / 3008), "trials against steps"),
     ("10.1", "the ratio upside down", billed(dearer=3008 / 3792), "trials against steps"),
+    ("10.1", "a rough ratio", billed(dearer=1.3), "trials against steps"),
     # 10.2
     ("10.2", "training pictures alone", searches_with(passes=lambda shown, asked: shown), "both sets are shown"),
     ("10.2", "development pictures alone", searches_with(passes=lambda shown, asked: asked), "both sets are shown"),
@@ -582,6 +602,7 @@ WRONG = [
     ("10.2", "training pictures alone in the factor", searched(saved=63 / 11), "what a small search saves"),
     ("10.2", "candidates, not stored ones", searched(dearer_from=4), "dearer than training"),
     ("10.2", "one too early", searched(dearer_from=2), "dearer than training"),
+    ("10.2", "one too late", searched(dearer_from=5), "dearer than training"),
     # 10.3
     ("10.3", "accuracy", votes_with(told=lambda right: right.double().mean()), "an error"),
     ("10.3", "a number of errors", votes_with(told=lambda right: (~right).sum()), "an error"),
@@ -742,6 +763,12 @@ WRONG = [
         partial(choose, metered=lambda task, fresh, count, pictures: count * count_flops(fresh, task.images[:1])),
         "all is metered",
     ),
+    (
+        "10.6",
+        "development pictures unmetered",
+        partial(choose, metered=lambda task, fresh, count, pictures: count * count_flops(fresh, task.images)),
+        "all is metered",
+    ),
     ("10.6", "each candidate tried", tried_first, "within the budget"),
     ("10.6", "previous", last_body, "better than previous"),
     ("10.6", "independent", untrained_body, "better than previous"),
@@ -759,9 +786,11 @@ RIGHT = [
     ("10.1", billed()),
     ("10.1", billed(bill_in_rows, torch.tensor(SHARE), np.float64(DEARER))),
     ("10.1", billed(bill_trial_by_trial, 0.151, 1.26)),
+    ("10.1", billed(share=0.15, dearer=1.25)),
     ("10.2", searched()),
     ("10.2", searched(search_cost_in_a_loop, 3.82, torch.tensor(3))),
     ("10.2", searched(cost_of, SAVED, 3.0)),
+    ("10.2", searched(saved=3.8)),
     ("10.3", voted()),
     ("10.3", voted(vote_error_of_the_package, winner_by_sorting)),
     ("10.3", voted(vote_error_one_by_one, winner_of)),
@@ -776,6 +805,9 @@ RIGHT = [
     ("10.5", leaking(honest_of, leaked_of)),
     ("10.6", choose),
     ("10.6", partial(choose, pictures=40)),
+    ("10.6", choose_metered_in_the_loop),
+    ("10.6", partial(choose_metered_in_the_loop, distances=False)),
+    ("10.6", partial(choose, metered=passes_alone)),
     ("10.6", choose_with_the_untrained),
     ("10.6", choose_by_middles),
 ]

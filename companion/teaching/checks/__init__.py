@@ -34,12 +34,13 @@ from companion.teaching.checks.framework import REGISTRY, Exercise, Property, Ve
 __all__ = ["Exercise", "Property", "Verdict", "check", "exercises"]
 
 
-def check(exercise_id: str, answer: object) -> Verdict:
+def check(exercise_id: str, answer: object, draw: int = 0) -> Verdict:
     """Judge an answer; a mistake in it is a verdict, never an exception.
 
     Args:
         exercise_id: such as "01.3".
         answer: what the exercise asks for: a number, a function, times, words.
+        draw: which random inputs it is tried on; whoever grades takes others than 0.
 
     Returns:
         A `Verdict` that shows itself: *not attempted*, *error*, *not yet* or *right*.
@@ -49,7 +50,7 @@ def check(exercise_id: str, answer: object) -> Verdict:
     """
     known = isinstance(exercise_id, str) and exercise_id in REGISTRY
     require(known, "exercise_id", repr(exercise_id), "one of " + ", ".join(sorted(REGISTRY)))
-    return judge(REGISTRY[exercise_id], answer)
+    return judge(REGISTRY[exercise_id], answer, draw)
 
 
 def exercises(lesson: str | None = None) -> list[Exercise]:

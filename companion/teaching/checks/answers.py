@@ -146,6 +146,28 @@ class TorchCalls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+class FunctionalGradients(TorchFunctionMode):
+    """Sees whether torch.func differentiates inside it, which works even where graphs are forbidden."""
+
+    used = False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        values = (*args, *(kwargs or {}).values())
+        tensors = (value for value in values if isinstance(value, torch.Tensor))
+        self.used |= any(torch._C._functorch.is_gradtrackingtensor(tensor) for tensor in tensors)
+        return function(*args, **(kwargs or {}))
+
+
+def expect_no_autograd(function: "StudentFunction", *values: object) -> None:
+    """The function must run where graphs are forbidden, and without torch.func."""
+    with torch.inference_mode(), FunctionalGradients() as watched:
+        try:
+            function(*(_copy(value) for value in values))
+        except Crashed as error:
+            expect(False, f"where graphs are forbidden it stops with {str(error).split(',')[0].rstrip('.')}")
+    expect(not watched.used, "it uses torch.func")
+
+
 def read_belief(value: object, mean: torch.Tensor, name: str) -> Belief:
     """The mean (m, K) and the covariance (m, m) that `name` gave, in the shape and dtype of the mean that went in."""
     if not isinstance(value, list | tuple) or len(value) != 2:

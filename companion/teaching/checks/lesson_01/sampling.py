@@ -132,7 +132,8 @@ def _(step: StudentFunction, generator: torch.Generator) -> None:
 
 @bridge_step.requires(
     "DDPM",
-    "At churn 1 the step is Bayes' rule for the forward process, the most random step that keeps the law: as much fresh noise as that.",
+    "At churn 1 the step is Bayes' rule for the forward process, the law of x_s given x_t and x0, and that rule fixes how "
+    "much fresh noise it draws. Yours draws another amount.",
 )
 def _(step: StudentFunction, generator: torch.Generator) -> None:
     for _ in range(3):

@@ -137,8 +137,8 @@ def _repulsion_ratios(score: Callable, generator: torch.Generator) -> list[tuple
 
 @energy_score.requires(
     "unbiased",
-    "Your mean over pairs counts each draw with itself, at distance 0: a V-statistic. It is too small by (m - 1)/m, so few "
-    "draws repel too little and the model comes out too narrow. Divide by m (m - 1), not m^2.",
+    "Your mean over pairs counts each draw with itself, at distance 0: a V-statistic. It is too small, by the factor (m - 1)/m, "
+    "so few draws repel too little and the model comes out too narrow. Divide by m (m - 1), not m^2.",
 )
 def _(score: StudentFunction, generator: torch.Generator) -> None:
     ratios = _repulsion_ratios(score, generator)

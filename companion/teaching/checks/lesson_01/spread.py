@@ -241,7 +241,8 @@ def _(models: dict[str, StudentFunction], generator: torch.Generator) -> None:
 )
 def _(models: dict[str, StudentFunction], generator: torch.Generator) -> None:
     narrow, wide = (draws.std(0).mean().item() for draws in _draws(models, generator))
-    expect(wide > 1.9 * narrow and wide > 0.1, f"their standard deviations are {narrow:.2f} and {wide:.2f}")
+    expect(wide > 0.1, f"wide has standard deviation {wide:.2f}; take at least 0.2")
+    expect(wide > 1.9 * narrow, f"their standard deviations are {narrow:.2f} and {wide:.2f}")
     expect(
         wide <= 4,
         f"wide has standard deviation {wide:.2f}; stay below 3, so that differences can be heard above the noise",

@@ -133,7 +133,7 @@ def _(couple: Couple, generator: torch.Generator) -> None:
     "sign of the cross term",
     "You keep the drafts that lie on the far side, away from the target, and reject those that lie nearer to it. z "
     "is measured from the draft's mean, so at z = -D the draft sits on the target's mean: there the ratio is "
-    "largest.",
+    "exp(|D|^2/2), above 1, and the draft must be kept.",
 )
 def _(couple: Couple, generator: torch.Generator) -> None:
     expect(not _is_rule(couple, generator, lambda along, square, drawn: drawn.log() <= along - square / 2))
@@ -141,12 +141,14 @@ def _(couple: Couple, generator: torch.Generator) -> None:
 
 @couple.requires(
     "square of the gap",
-    "Your rule lacks -|D|^2/2. Write the exponents of the two densities at the draft, -|z + D|^2/2 and -|z|^2/2, and "
-    "subtract: the cross term is not all that is left.",
+    "The term in |D|^2 is not right: it must be -|D|^2/2. Write the exponents of the two densities at the draft, "
+    "-|z + D|^2/2 and -|z|^2/2, and subtract.",
 )
 def _(couple: Couple, generator: torch.Generator) -> None:
-    expect(not _is_rule(couple, generator, lambda along, square, drawn: drawn.log() <= -along))
-    expect(not _is_rule(couple, generator, lambda along, square, drawn: drawn.log() <= -along - square))
+    absent = _is_rule(couple, generator, lambda along, square, drawn: drawn.log() <= -along)
+    expect(not absent, "you have no such term")
+    whole = _is_rule(couple, generator, lambda along, square, drawn: drawn.log() <= -along - square)
+    expect(not whole, "you have -|D|^2")
 
 
 @couple.requires(

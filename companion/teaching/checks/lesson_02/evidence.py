@@ -78,8 +78,8 @@ def _(evidence: Evidence, generator: torch.Generator) -> None:
 
 @evidence.requires(
     "steps without noise",
-    "The last step has standard deviation 0: it goes to its mean, and its residual is 0/0. One such number spoils "
-    "every sum. Leave out the steps whose std is 0.",
+    "A step whose std is 0 goes to its mean, and its residual is 0/0. Leave out the steps with `stds == 0`, wherever "
+    "they stand, rather than always the last; and draw nothing at random, so that one walk has one p-value.",
 )
 def _(evidence: Evidence, generator: torch.Generator) -> None:
     walk = _honest(generator, steps=10)
@@ -87,7 +87,7 @@ def _(evidence: Evidence, generator: torch.Generator) -> None:
         with_the_last = evidence.p_value(walk)
     except NotYet:
         raise NotYet("the p-value is not a number") from None
-    expect_close(with_the_last, evidence.p_value(_noisy(walk)), 1e-6, "with that step the p-value")
+    expect_close(with_the_last, evidence.p_value(_noisy(walk)), 1e-6, "with such a step at the end the p-value")
 
 
 @evidence.requires(

@@ -88,8 +88,8 @@ def _(share: Share, generator: torch.Generator) -> None:
 
 @share_kept.requires(
     "half the gap",
-    "The two densities cross half way between the means. Each Gaussian's tail beyond that point begins at |D|/2, "
-    "not at |D|.",
+    "The two densities cross half way between the means. Each Gaussian's tail beyond that point begins half a "
+    "gap from its mean, not a whole one.",
 )
 def _(share: Share, generator: torch.Generator) -> None:
     expect(not _always(lambda gap, _: share(gap, 1), lambda gap, _: _half(2 * gap), generator))

@@ -17,6 +17,7 @@ from companion.teaching.checks.answers import (
     expect,
     normal,
     read_function,
+    read_number,
 )
 from companion.teaching.checks.framework import exercise
 
@@ -111,8 +112,8 @@ def _(steps_gained: StudentFunction, generator: torch.Generator) -> None:
 
 @steps_gained.requires(
     "shorter windows",
-    "Near its end a chain drafts fewer steps than the window has rows. What `kept` holds below row lengths[i] of "
-    "column i means nothing: it neither counts nor is a miss.",
+    "Near its end a chain drafts fewer steps than the window has rows. What `kept` holds in the rows "
+    "j >= lengths[i] of column i means nothing: it neither counts nor is a miss.",
 )
 def _(steps_gained: StudentFunction, generator: torch.Generator) -> None:
     kept, lengths, expected = _windows(generator)
@@ -190,11 +191,13 @@ def _explain(window: int, cost: float) -> str:
 def windows(answer: object) -> list[int]:
     if isinstance(answer, torch.Tensor):
         answer = answer.tolist()
-    whole = isinstance(answer, list | tuple) and len(answer) == 3
-    whole = whole and all(isinstance(one, int | float) and not isinstance(one, bool) for one in answer)
-    if not whole or not all(one == one // 1 for one in answer):
-        raise NotYet(f"Expected three windows, whole numbers such as [8, 8, 8]; got {describe(answer)}.", "type")
-    return [int(one) for one in answer]
+    refused = NotYet(f"Expected three windows, whole numbers such as [8, 8, 8]; got {describe(answer)}.", "type")
+    if not isinstance(answer, list | tuple) or len(answer) != 3:
+        raise refused
+    numbers = [read_number(one, "a window") for one in answer]
+    if not all(one == one // 1 for one in numbers):
+        raise refused
+    return [int(one) for one in numbers]
 
 
 @windows.requires(

@@ -183,8 +183,8 @@ def _(score: Score, generator: torch.Generator) -> None:
 @score.requires(
     "own pairs",
     "You divide by m^2, as if a particle and itself were a pair, too: m distances that are always 0. The repulsion "
-    "is then too small by (m - 1)/m, so the score wants a cloud that is too narrow, the more the fewer the particles. "
-    "Sum over j != k and divide by m (m - 1).",
+    "then shrinks by the factor (m - 1)/m, so the score wants a cloud that is too narrow, the more the fewer the "
+    "particles. Sum over j != k and divide by m (m - 1).",
 )
 def _(score: Score, generator: torch.Generator) -> None:
     expect(not _takes_for_repulsion(score, lambda a, _, beta: 0.8 * _repulsion(a, beta), generator))
@@ -213,12 +213,12 @@ def _(score: Score, generator: torch.Generator) -> None:
 
 @score.requires(
     "gradient",
-    "The gradient is not finite, and one step with it would turn the network's weights into NaN. The root has an "
-    "infinite slope at 0, the distance of a particle to itself: times 0 that is NaN. Leave those pairs out before the "
-    "root, or use `torch.cdist`, whose gradient is 0 there.",
+    "The gradient is not finite, and one step with it would turn the network's weights into NaN. A root, and "
+    "a power below 1, have an infinite slope at 0, the distance of a particle to itself: times 0 that is NaN. Leave those "
+    "pairs out before the root and the power, or use `torch.cdist`, whose gradient is 0 there.",
 )
 def _(score: Score, generator: torch.Generator) -> None:
-    for beta in (1.0, 1.5):
+    for beta in (0.5, 1.0, 1.5):
         pushed, noised = _clouds(generator)
         pushed.requires_grad_()
         value = score(pushed, noised, beta, 1.0)

@@ -100,7 +100,7 @@ def _(repair: Repair, generator: torch.Generator) -> None:
 
 @repair.requires(
     "not the scale",
-    "1/a is how many times x_c - x_u must be gone from x_u. Guidance starts at x_c, where one of them is done: "
+    "From x_u it takes 1/a times x_c - x_u to reach x*. Guidance starts at x_c, where one of them is done: "
     "1 + w = 1/a. Libraries often call 1 + w the scale.",
 )
 def _(repair: Repair, generator: torch.Generator) -> None:
@@ -158,7 +158,7 @@ def _(repair: Repair, generator: torch.Generator) -> None:
 @repair.requires(
     "a share",
     "Where x_c has gone the share a of the way from x_u to x0 in every row, the weight is 1/a - 1, as in the first "
-    "part. Is the length of d squared below the line?",
+    "part. Is the *squared* length of d in the denominator?",
 )
 def _(repair: Repair, generator: torch.Generator) -> None:
     for share in (uniform(generator, 0.2, 0.9) for _ in range(3)):

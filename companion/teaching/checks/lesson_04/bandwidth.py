@@ -100,8 +100,8 @@ def _(bandwidths: Bandwidths, generator: torch.Generator) -> None:
 
 @bandwidths.requires(
     "a slope",
-    "You found where MMD^2 depends most on the bandwidth's volume, v = r^2/d. Particles feel the *slope*: the "
-    "derivative of exp(-r^2/(2v)) by r brings another 1/v, and d becomes d + 2.",
+    "You made E k(X, Y) itself largest, at v = r^2/d. Particles feel its *slope*: the derivative of exp(-r^2/(2v)) by r "
+    "brings another 1/v, and d becomes d + 2.",
 )
 def _(bandwidths: Bandwidths, generator: torch.Generator) -> None:
     cases = _far(generator)

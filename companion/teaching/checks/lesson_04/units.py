@@ -295,7 +295,7 @@ def _(units: Units, generator: torch.Generator) -> None:
     "direction that you are given.",
 )
 def _(units: Units, generator: torch.Generator) -> None:
-    for n in (9, 1, 4):
+    for n in (9, 1, 5):
         features, points, direction = _net(generator, n)
         shift = 1e-5 * torch.eye(3, dtype=DOUBLE)
         values = [(features(points + way) - features(points - way)) @ direction / 2e-5 for way in shift]

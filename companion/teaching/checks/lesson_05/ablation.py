@@ -184,8 +184,8 @@ def _(ablation: Ablation, generator: torch.Generator) -> None:
 
 @ablation.requires(
     "no solve in it",
-    "The control still solves. It is there to say what the *solve* does, so it must do all else, and not that: one step "
-    "along the slope, linear in the targets and in W_prev, with nothing inverted but a number.",
+    "The control still solves. It must do all else, and not that. Take one step along the slope at the previous W, with "
+    "nothing inverted but a number.",
 )
 def _(ablation: Ablation, generator: torch.Generator) -> None:
     expect(not ablation.steps_like(proximal_last_layer, generator))
@@ -197,6 +197,17 @@ def _(ablation: Ablation, generator: torch.Generator) -> None:
 
 
 @ablation.requires(
+    "one over the strength",
+    "A strength is the inverse of a rate. With the strength itself as the rate a strong one leaps, where the proximal step "
+    "hardly moves.",
+)
+def _(ablation: Ablation, generator: torch.Generator) -> None:
+    features, targets, previous, _ = _batch(generator)
+    ways = [(ablation.control(features, targets, previous, s) - previous).norm().item() for s in (10.0, 1000.0)]
+    expect(ways[1] <= ways[0] / 50, f"at strength 1000 it goes {ways[1]:.3g} far, at 10 {ways[0]:.3g}")
+
+
+@ablation.requires(
     "downhill",
     "The control must lower the loss of the batch, and yours does not. The slope is F'(F W - Y)/b, and the step goes against it.",
 )
@@ -205,17 +216,6 @@ def _(ablation: Ablation, generator: torch.Generator) -> None:
     after = ablation.control(features, targets, previous, 1000.0)
     losses = [squared_loss(features, weights, targets).item() for weights in (previous, after)]
     expect(losses[1] < losses[0], f"at strength 1000 the batch's loss goes from {losses[0]:.5g} to {losses[1]:.5g}")
-
-
-@ablation.requires(
-    "one over the strength",
-    "A strength is the inverse of a rate. With the strength itself as the rate a strong one leaps, where the proximal step "
-    "hardly moves.",
-)
-def _(ablation: Ablation, generator: torch.Generator) -> None:
-    features, targets, previous, _ = _batch(generator)
-    ways = [(ablation.control(features, targets, previous, s) - previous).norm().item() for s in (10.0, 1000.0)]
-    expect(ways[1] < ways[0] / 50, f"at strength 1000 it goes {ways[1]:.3g} far, at 10 {ways[0]:.3g}")
 
 
 @ablation.requires(

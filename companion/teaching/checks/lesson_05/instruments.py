@@ -102,8 +102,7 @@ def _(instruments: Instruments, generator: torch.Generator) -> None:
 
 @instruments.requires(
     "the bias",
-    "A regression of many rows says something else. With x = z + e, the slope of y on x is slope + confounding times the "
-    "slope of e on x.",
+    "A regression of many rows says something else. With x = z + e, the slope of y on x is a + c times the slope of e on x.",
 )
 def _(instruments: Instruments, generator: torch.Generator) -> None:
     for _ in range(3):

@@ -9,7 +9,9 @@ from companion.methods.last_layer import solve_last_layer
 from companion.teaching.checks.answers import (
     DOUBLE,
     Belief,
+    Crashed,
     StudentFunction,
+    TorchCalls,
     expect,
     expect_close,
     normal,
@@ -195,6 +197,26 @@ def _(block: Block, generator: torch.Generator) -> None:
         for expected in (block.row_by_row(*case), absorbed(*case)):
             for name, came, wanted in zip(("mean", "covariance"), block.absorb(*case), expected):
                 expect_close(came, wanted, 1e-7, f"with {sizes[0]} rows and {sizes[1]} features an entry of the {name}")
+
+
+@block.requires(
+    "one system",
+    "A block is one system, of rows by rows, without a loop over the rows. What is known for sure has variance 0, so A need not "
+    "have an inverse. Only S, rows by rows, is inverted.",
+)
+def _(block: Block, generator: torch.Generator) -> None:
+    case = _case(generator, 200, 2)
+    with TorchCalls() as watched:
+        block.absorb(*case)
+    expect(watched.count < 200, f"you call torch {watched.count} times for 200 rows")
+    mean, covariance, *rows = _case(generator)
+    sure = torch.zeros_like(covariance)
+    try:
+        belief = block.absorb(mean, sure, *rows)
+    except Crashed as error:
+        expect(False, f"with a covariance of zeros it stops with {str(error).split(',')[0]}")
+    for name, came, before in zip(("mean", "covariance"), belief, (mean, sure)):
+        expect_close(came, before, 1e-7, f"with a covariance of zeros an entry of the {name}")
 
 
 @block.requires(

@@ -138,8 +138,8 @@ class Scoring:
 @exercise(
     "07.4",
     "The order of a step",
-    difficulty=3,
-    minutes=20,
+    difficulty=2,
+    minutes=10,
     equation="score, choose gamma, drift, descend",
     takeaway="Score first: gamma is chosen by the labels, so already the drifted network has seen them. On labels that are pure noise a loop may not do better than chance, and that is a test which costs nothing.",
 )
@@ -150,7 +150,7 @@ def scoring(answer: object) -> Scoring:
 
 @scoring.requires(
     "by chance",
-    "Labels are drawn evenly from ten classes, whatever the digits look like, and no row comes twice. However much a network has "
+    "Labels are drawn evenly from ten classes, whatever the rows look like, and no row comes twice. However much a network has "
     "learned, how often does any answer to the next one come true?",
 )
 def _(scoring: Scoring, generator: torch.Generator) -> None:

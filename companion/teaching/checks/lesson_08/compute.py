@@ -91,7 +91,7 @@ class Compute:
     difficulty=4,
     minutes=20,
     equation="compute for each new token",
-    takeaway="A backward pass costs two forward passes, so learning while reading costs three times as much, two with small adapters. The same money buys a static reader three times the context: that is the rival to beat.",
+    takeaway="A backward pass costs two forward passes, so learning while reading costs three times as much as reading, and about twice as much with small adapters. The same money buys a static reader more than three times the context, with attention's own part left out: that is the rival to beat.",
 )
 def compute(answer: object) -> Compute:
     parts = read_parts(answer, ("forward_flops", "token_flops", "equal_context", "adapters"))

@@ -166,7 +166,7 @@ def _read_names(value: object) -> set[str]:
     "token, and who says anything else pays more in the mean.",
 )
 def _(leaks: Leaks, generator: torch.Generator) -> None:
-    for symbols in (2, 8, 97):
+    for symbols in (2, 8, 97, int(torch.randint(10, 90, (), generator=generator))):
         came = leaks.floor(symbols)
         expect(
             not math.isclose(came, math.log2(symbols), rel_tol=1e-6), "yours is in bits, and the readers report nats"

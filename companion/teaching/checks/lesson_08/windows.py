@@ -147,7 +147,7 @@ def _(windows: Windows, generator: torch.Generator) -> None:
     "last block, too.",
 )
 def _(windows: Windows, generator: torch.Generator) -> None:
-    for case in SIZES:
+    for case in (*SIZES, _drawn(generator)):
         for inputs, targets in windows(*case):
             words, came = (
                 f"for {_words(case)} the first target, number {targets[0]},",
@@ -155,6 +155,12 @@ def _(windows: Windows, generator: torch.Generator) -> None:
             )
             expect(came == case[1], f"{words} has {came} tokens before it, expected {case[1]}")
         expect(windows(*case) == blocks(*case), f"for {_words(case)} the inputs are not one piece of the text")
+
+
+def _drawn(generator: torch.Generator) -> tuple[int, int, int]:
+    """Tokens, context and stride that nobody knows by heart."""
+    context, stride, more = torch.randint(2, 12, (3,), generator=generator).tolist()
+    return context + 3 * stride + more, context, stride
 
 
 def _words(case: tuple[int, int, int]) -> str:
@@ -182,7 +188,7 @@ def _(windows: Windows, generator: torch.Generator) -> None:
         (lambda context, stride: (context + stride - 1) / 2, "yours is half of what the last target sees"),
     ):
         expect(not means_like(windows, formula), words)
-    for context, stride in ((16, 16), (64, 8), (1, 1), (3, 10)):
+    for context, stride in ((16, 16), (64, 8), (1, 1), (3, 10), _drawn(generator)[1:]):
         seen = [target - min(inputs) for inputs, part in blocks(context + stride, context, stride) for target in part]
         came, expected = windows.mean(context, stride), sum(seen) / len(seen)
         expect_close(came, expected, 1e-9, f"with context {context} and stride {stride} the mean")

@@ -112,7 +112,7 @@ def _is_nan(value: object) -> bool:
     difficulty=3,
     minutes=20,
     equation="accuracy against compute, and its lower envelope",
-    takeaway="At equal compute the small network has made more updates. The gain is a ratio of two curves at one budget, not at one step; it is undefined where the dense network cannot move at all, and it ends where the dense network's better end tells.",
+    takeaway="At equal compute the small network has made more updates. The gain is a ratio of two curves at one budget, not at one step; it is undefined where the dense network cannot move at all, and it is gone where the dense network's lower final error takes over.",
 )
 def budgets(answer: object) -> Budgets:
     parts = read_parts(answer, ("updates", "gain", "envelope", "overtakes"))

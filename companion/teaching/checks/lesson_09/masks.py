@@ -179,7 +179,7 @@ def _answers(block: nn.Module, images: Float[Tensor, "n c s s"]) -> Float[Tensor
 
 @masks.requires(
     "the same size",
-    "A mask leaves all tensors as large as they were, and only sets numbers to zero. Cutting comes in 09.2.",
+    "A mask leaves all tensors as large as they were, and only sets numbers to zero. Cutting was 09.2.",
 )
 def _(masks: Masks, generator: torch.Generator) -> None:
     for block, kept in _cases(generator):

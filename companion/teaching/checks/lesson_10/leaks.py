@@ -239,7 +239,6 @@ def _(leaks: Leaks, generator: torch.Generator) -> None:
         (10, "yours does not square, and leaves out pi"),
         (6, "the deviation of a mean falls with the *root* of n"),
         (315, "yours has pi on the other side"),
-        (34, "3.18 tasks would be for a deviation of 0.1 without its square"),
         (64, "yours is for the difference of the two"),
     ):
         expect(leaks.needed != wrong, words)

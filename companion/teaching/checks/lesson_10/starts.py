@@ -31,6 +31,7 @@ from companion.data.streams.events import (
     TrainingEvent,
 )
 from companion.foundations.validation import require_count
+from companion.methods import pruning
 from companion.methods.nevis import Recipe, Start, TaskData, body_of, fine_tuning, run
 from companion.teaching.checks.answers import (
     NotAttempted,
@@ -146,7 +147,7 @@ class Visit:
         left: the same, as it was left.
         untrained: the body of the untrained network.
         asked: keys of streams that were asked for data.
-        counted: operations that it took, as torch counts them.
+        counted: operations that it took, as torch counts them, without those of metering by `count_flops`.
     """
 
     start: object
@@ -178,15 +179,48 @@ class Journey:
         return sum(self.errors) / len(self.errors)
 
 
+class _Counter(FlopCounterMode):
+    """torch's counter of all that runs, less what runs while `count_flops` meters, which is free."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self._free = 0
+
+    @property
+    def counted(self) -> int:
+        return self.get_total_flops() - self._free
+
+    @contextmanager
+    def without_metering(self) -> Iterator[None]:
+        """Inside, passes that `count_flops` makes are not counted."""
+        outer, known = self, pruning.FlopCounterMode
+
+        class Free(known):
+            def __enter__(self) -> "Free":
+                self._before = outer.get_total_flops()
+                return super().__enter__()
+
+            def __exit__(self, *error: object) -> bool | None:
+                ended = super().__exit__(*error)
+                outer._free += outer.get_total_flops() - self._before
+                return ended
+
+        pruning.FlopCounterMode = Free
+        try:
+            yield
+        finally:
+            pruning.FlopCounterMode = known
+
+
 def travel(choose: Choose, seed: int, tasks: int = TASKS, recipe: Recipe = RECIPE) -> Journey:
     """Lead a learner that starts where `choose` says through a short stream, and watch every call of it."""
     stream, visits = ShortStream(seed, tasks), []
 
     def watched(task: TaskData, bodies: list[Tensor], fresh: nn.Module) -> Start:
         before, given, untrained = [each.clone() for each in bodies], [each.clone() for each in bodies], body_of(fresh)
-        with ShortStream.watched() as asked, FlopCounterMode(display=False) as counter:
+        with ShortStream.watched() as asked, _Counter() as counter, counter.without_metering():
             start = choose(task, given, fresh)
-        visits.append(Visit(start, before, given[: len(before)], untrained, asked, counter.get_total_flops()))
+        visits.append(Visit(start, before, given[: len(before)], untrained, asked, counter.counted))
         _require_start(start, len(before), len(untrained))
         return Start(None if start.body is None else start.body.detach().clone(), start.source, start.operations)
 
@@ -329,7 +363,8 @@ def _(starts: Starts, generator: torch.Generator) -> None:
 @starts.requires(
     "all is metered",
     "What `choose` computes with networks goes into `Start.operations`: every candidate, every picture, forward, and "
-    "backward if you train.",
+    "backward if you train. Metering with `count_flops` is free; count each picture once for each network that it is shown "
+    "to.",
 )
 def _(starts: Starts, generator: torch.Generator) -> None:
     counted = sum(visit.counted for visit in starts.visits)

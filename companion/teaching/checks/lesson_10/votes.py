@@ -160,7 +160,7 @@ def _(votes: Votes, generator: torch.Generator) -> None:
 
 @votes.requires(
     "the five nearest",
-    "The five training pictures with the smallest Euclidean distance vote, each with one voice.",
+    "The five training pictures with the smallest Euclidean distance vote, with one vote each.",
 )
 def _(votes: Votes, generator: torch.Generator) -> None:
     cases = [_task(generator, m=80, classes=2, apart=0.5) for _ in range(4)]  # five votes on two are never equal
@@ -199,7 +199,7 @@ def _by_middles(features, target, queries, answers, num_classes) -> float:
 
 @votes.requires(
     "equal votes",
-    "With two voices each for two classes, the class with the lower number counts. `argmax` of the counts does that; the "
+    "With two votes each for two classes, the class with the lower number counts. `argmax` of the counts does that; the "
     "nearest neighbour's class, or the last, would be another rule.",
 )
 def _(votes: Votes, generator: torch.Generator) -> None:
