@@ -90,7 +90,7 @@ $(LAB): | .venv/.created
 
 $(TEST): | .venv/.created
 	@echo "Installing what the lessons, the book and the tests need into .venv: some minutes the first time."
-	@$(INSTALL) -e ".[lab,book,test,hf,transfer]"
+	@$(INSTALL) -e ".[lab,book,test,hf,transfer,classroom]"
 	@rm -f .venv/.lab-* .venv/.test-* && touch $(LAB) $@
 
 # smalldiffusion asks for torchvision and accelerate, which what we compare does not use and which would

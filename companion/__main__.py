@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,20 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m companion", description="Learning in Motion, behind the scenes.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("sync", help="make notebook pairs and student notebooks again")
-    command.add_argument(
-        "--check", action="store_true", help="write nothing: say what is out of step, and fail if anything is"
-    )
-    command.add_argument("--force", action="store_true", help="execute every notebook, changed or not")
-    command.set_defaults(run=run_sync)
-
-    command = commands.add_parser("book", help="build the book")
-    command.add_argument("--lenient", action="store_true", help="let warnings pass")
-    command.set_defaults(run=run_book)
-
-    command = commands.add_parser("students", help="write the student notebooks into a folder")
-    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to")
-    command.set_defaults(run=run_students)
+    if Path(__file__).with_name("classroom").is_dir():  # a student's pack has none
+        add_classroom(commands)
 
     command = commands.add_parser("claims", help="make the stored comparisons again (long)")
     command.add_argument("lessons", nargs="*", metavar="MODULE", help="of companion.teaching.lessons; all by default")
@@ -47,6 +36,40 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     return options.run(options)
+
+
+def add_classroom(commands: argparse._SubParsersAction) -> None:
+    """The commands of whoever makes the notebooks and the book, and teaches with them."""
+    command = commands.add_parser("sync", help="make notebook pairs and student notebooks again")
+    command.add_argument(
+        "--check", action="store_true", help="write nothing: say what is out of step, and fail if anything is"
+    )
+    command.add_argument("--force", action="store_true", help="execute every notebook, changed or not")
+    command.set_defaults(run=run_sync)
+
+    command = commands.add_parser("book", help="build the book")
+    command.add_argument("--lenient", action="store_true", help="let warnings pass")
+    command.set_defaults(run=run_book)
+
+    command = commands.add_parser("students", help="write the student pack into a new folder")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to")
+    command.set_defaults(run=run_students)
+
+    command = commands.add_parser("grade", help="grade a folder of submissions; stopped, it goes on where it was")
+    command.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="of submissions: a folder for each student, or files"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="TABLE", help="the table, grades.csv")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time")
+    command.add_argument("--feedback", type=Path, metavar="FOLDER", help="of a page for each student; beside the table")
+    command.add_argument("--draw", type=int, default=1, metavar="N", help="which random inputs checks draw")
+    for name, unit in (("seconds", "a submission"), ("cell-seconds", "a cell or a check"), ("memory", "GiB")):
+        command.add_argument(f"--{name}", type=float, metavar="X", help=f"limit: {unit}")
+    command.set_defaults(run=run_grade)
+
+    command = commands.add_parser("nbgrader", help="write a course for nbgrader into a new folder")
+    command.add_argument("--out", type=Path, required=True, metavar="COURSE", help="where to")
+    command.set_defaults(run=run_nbgrader)
 
 
 def run_sync(options: argparse.Namespace) -> int:
@@ -77,11 +100,48 @@ def run_book(options: argparse.Namespace) -> int:
 
 
 def run_students(options: argparse.Namespace) -> int:
-    from companion.classroom.students import write_students
+    from companion.classroom.pack import write_pack
     from companion.classroom.sync import ROOT
 
-    written = write_students(ROOT / "notebooks" / "exercises", options.out)
-    print(f"{len(written)} notebooks written to {options.out}.")
+    try:
+        written = write_pack(ROOT, options.out)
+    except FileExistsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"The pack, with {len(written)} notebooks of exercises, is at {options.out}.")
+    return 0
+
+
+def run_grade(options: argparse.Namespace) -> int:
+    from companion.classroom.grading import Limits, grade
+
+    named = {name: getattr(options, name) for name in ("seconds", "cell_seconds", "memory")}
+    limits = Limits(**{name: value for name, value in named.items() if value is not None})
+    pages = options.feedback or options.out.with_name(f"{options.out.stem}-feedback")
+    try:
+        grades = grade(options.folder, options.out, options.jobs, limits, options.draw, pages)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"Stopped. What was graded is in {options.out}; the same command goes on.", file=sys.stderr)
+        return 130
+    counts = Counter(one.status for one in grades)
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    print(f"{told}. The table is {options.out}, what each student is told is in {pages}.")
+    return 0
+
+
+def run_nbgrader(options: argparse.Namespace) -> int:
+    from companion.classroom.nbgrader_course import write_course
+    from companion.classroom.sync import ROOT
+
+    try:
+        written = write_course(ROOT / "notebooks" / "exercises", options.out)
+    except FileExistsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{len(written)} assignments are in {options.out}. There, `nbgrader generate_assignment NAME` makes one.")
     return 0
 
 

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 OLDEST = (3, 11)
 NEEDED = {  # what a lesson imports, and the distribution that brings it
@@ -16,6 +17,12 @@ NEEDED = {  # what a lesson imports, and the distribution that brings it
     "ipykernel": "ipykernel", "jupyterlab": "jupyterlab", "jupytext": "jupytext", "safetensors": "safetensors",
     "scipy": "scipy", "skimage": "scikit-image", "sklearn": "scikit-learn", "filterpy": "filterpy",
 }  # fmt: skip
+
+WITH_MAKE = "`make lab` opens the first notebook", "Run `make lab` to install what is missing"
+IN_A_PACK = (  # what students get has no Makefile
+    "`python -m jupyterlab notebooks/00_start_here.ipynb` opens the first notebook",
+    'Run `python -m pip install -c constraints.txt -e ".[lab]"` to install what is missing',
+)
 
 
 def findings() -> Iterator[tuple[bool, str]]:
@@ -45,7 +52,6 @@ def report() -> tuple[bool, str]:
     ready = all(fine for fine, _ in found)
     (_, python), *others = found
     lines = [f"{python} on {platform.system()}, {os.cpu_count()} cores", *(f"  {told}" for _, told in others)]
-    lines.append(
-        "Ready: `make lab` opens the first notebook." if ready else "Run `make lab` to install what is missing."
-    )
+    opening, mending = WITH_MAKE if (Path(__file__).parents[1] / "Makefile").exists() else IN_A_PACK
+    lines.append(f"Ready: {opening}." if ready else f"{mending}.")
     return ready, "\n".join(lines)

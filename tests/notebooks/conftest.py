@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from companion.classroom.pack import write_pack
+
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = {"__pycache__", "build", "_build", "runs"}
 
@@ -30,3 +32,11 @@ def tracked() -> list[Path]:
         ]
         paths = sorted(set(paths) - set(hidden))
     return [path for path in paths if path.is_file()]
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory) -> Path:
+    """A student's pack."""
+    out = tmp_path_factory.mktemp("packs") / "a pack"
+    write_pack(ROOT, out)
+    return out

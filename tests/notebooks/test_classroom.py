@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from subjects import ROOT
 
-from companion.__main__ import lesson_functions, main
+from companion.__main__ import lesson_functions
 from companion.classroom import light, sync
 from companion.classroom.students import stub, write_students
 
@@ -224,11 +224,3 @@ def test_claims_and_checkpoints_are_found_in_the_lessons():
     assert not any("unit" in name for name in compared)
     with pytest.raises(SystemExit, match="must be among"):
         dict(lesson_functions("compare", ["no_such_lesson"]))
-
-
-def test_the_command_line_writes_the_student_notebooks(tmp_path, capsys):
-    assert main(["students", "--out", str(tmp_path / "pack")]) == 0
-    assert sorted(path.suffix for path in (tmp_path / "pack").iterdir()) == [".ipynb"] * len(
-        list((ROOT / "notebooks" / "exercises").glob("*.py"))
-    )
-    assert "notebooks written" in capsys.readouterr().out
