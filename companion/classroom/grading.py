@@ -29,6 +29,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from companion.classroom.execution import tags
 from companion.classroom.feedback import write_feedback
 from companion.classroom.light import read_source
 from companion.classroom.students import NUMBERED
@@ -227,7 +228,7 @@ def our_checks() -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted((ROOT / "notebooks" / "exercises").glob(f"{NUMBERED}.py")):
         lesson = path.stem.split("_")[0]
-        cells = [cell.source for cell in read_source(path).cells if "check" in cell.metadata.get("tags", [])]
+        cells = [cell.source for cell in read_source(path).cells if "check" in tags(cell)]
         found[lesson] = {
             "stem": path.stem,
             "cells": dict(zip((one.id for one in exercises(lesson)), cells, strict=True)),

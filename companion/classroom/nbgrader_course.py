@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from companion.classroom.execution import tags
 from companion.classroom.light import notebook_text, read_source
 from companion.classroom.pack import require_new
 from companion.classroom.students import NUMBERED, STUB
@@ -64,8 +65,8 @@ def write_course(exercises: Path, out: Path, draw: int = 1) -> list[Path]:
 
 def assignment(source: NotebookNode, draw: int = 1) -> NotebookNode:
     """The notebook of an exercise source as nbgrader wants it; explanations of solutions go."""
-    source.cells = [cell for cell in source.cells if "solution" not in _tags(cell)]
-    answers, checks = ([cell for cell in source.cells if kind in _tags(cell)] for kind in ("exercise", "check"))
+    source.cells = [cell for cell in source.cells if "solution" not in tags(cell)]
+    answers, checks = ([cell for cell in source.cells if kind in tags(cell)] for kind in ("exercise", "check"))
     for answer, check in zip(answers, checks, strict=True):
         name = re.search(r"""check\(\s*["']([^"']+)""", check.source)[1].replace(".", "-")
         check.source = automatic_test(check.source, draw)
@@ -79,10 +80,6 @@ def automatic_test(check: str, draw: int) -> str:
     call = ast.parse(check, mode="eval").body
     call.keywords.append(ast.keyword("draw", ast.Constant(draw)))
     return TEST.format(asked=check, again=ast.unparse(call).replace("'", '"'))
-
-
-def _tags(cell: NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
 
 
 def _mark(cell: NotebookNode, name: str, **kind: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from companion.classroom.pack import write_pack
+from companion.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = {"__pycache__", "build", "_build", "runs"}
@@ -36,7 +36,7 @@ def tracked() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory) -> Path:
-    """A student's pack."""
+    """A student's pack, as the command line writes it."""
     out = tmp_path_factory.mktemp("packs") / "a pack"
-    write_pack(ROOT, out)
+    assert main(["students", "--out", str(out)]) == 0
     return out

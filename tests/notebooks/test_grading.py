@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from subjects import EXERCISES, NOTEBOOKS
+from subjects import EXERCISES, NOTEBOOKS, tags
 
 from companion.__main__ import main
 from companion.classroom import grading
@@ -39,12 +39,8 @@ STUBBORN = """while True:
 def solved():
     """Our own solutions, as a student's notebook."""
     notebook = read_source(SOURCE)
-    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
+    notebook.cells = [cell for cell in notebook.cells if "solution" not in tags(cell)]
     return notebook
-
-
-def tagged(notebook, tag):
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
 
 
 def with_cell(source, place=3):
@@ -65,7 +61,7 @@ def changed(before, after):
 
 def without_checks():
     notebook = solved()
-    notebook.cells = [cell for cell in notebook.cells if "check" not in cell.metadata.get("tags", [])]
+    notebook.cells = [cell for cell in notebook.cells if "check" not in tags(cell)]
     return notebook
 
 
@@ -79,7 +75,7 @@ def flooded():
 def timed_and_awaited():
     """What Jupyter runs and Python does not: magics around code, and `await` outside a function."""
     notebook = solved()
-    for cell in tagged(notebook, "exercise"):
+    for cell in (cell for cell in notebook.cells if "exercise" in tags(cell)):
         cell.source = f"%%time\n{cell.source}"
     notebook.cells.insert(3, new_code_cell("import asyncio\nawait asyncio.sleep(0)\n%time assert 1 == 1"))
     return notebook

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from subjects import EXERCISES, ROOT
+from subjects import EXERCISES
 
-from companion.classroom.nbgrader_course import write_course
+from companion.__main__ import main
 from companion.classroom.students import STUB
 
 LESSON = "f1_distances"
@@ -16,7 +16,7 @@ LESSON = "f1_distances"
 
 @pytest.fixture
 def course(tmp_path):
-    write_course(ROOT / "notebooks" / "exercises", tmp_path / "course")
+    assert main(["nbgrader", "--out", str(tmp_path / "course")]) == 0
     return tmp_path / "course"
 
 
@@ -33,6 +33,11 @@ def test_every_lesson_is_an_assignment_that_nbgrader_can_read(course):
         answers, checks = ([n.split("-", 1)[1] for n in names if n.startswith(kind)] for kind in ("answer", "check"))
         assert answers == checks
         assert not any("solution" in cell.metadata.get("tags", []) for cell in notebook.cells)
+
+
+def test_a_course_is_not_written_over(course, capsys):
+    assert main(["nbgrader", "--out", str(course)]) == 2
+    assert "must be new or empty" in capsys.readouterr().err
 
 
 @pytest.mark.slow
