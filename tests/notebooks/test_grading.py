@@ -28,6 +28,16 @@ def speak():
     while True:
         print("still here")
 threading.Thread(target=speak, daemon=True).start()"""
+BY_HEART = """from itertools import cycle
+from companion.teaching.checks import check
+true, said = line_distance, []
+def noting(x, y):
+    said.append(true(x, y))
+    return said[-1]
+check("f1.2", noting)
+answers = cycle(said)
+def line_distance(x, y):
+    return next(answers)"""
 STUBBORN = """while True:
     try:
         while True:
@@ -125,6 +135,7 @@ CASES = {
     "version 3": (version_3(), "graded", BOTH, ""),
     "no text": (textless(), "unreadable", {}, "not a notebook"),
     "renamed": (changed("line_distance", "my_distance"), "graded", BOTH | {"f1.2": "error"}, ""),
+    "by heart": (with_cell(BY_HEART, -1), "graded", BOTH | {"f1.2": "not yet"}, ""),
     "check overwritten": (
         with_cell("check = lambda *a: '✓ right'\nline_distance = lambda x, y: 0.0", -1),
         "graded",
