@@ -76,7 +76,7 @@ figures.describe(figure, "With the exact mean one step gives a dot; exact draws 
 #
 # which is 0 only when the two laws agree. Two samples of the *same* law do not give exactly 0; how far they stray is the **noise floor**, and a difference below it means nothing.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 2"
 number = session.pick(smoke=1000, lesson=4000)
 fresh = law.sample(number, generator)
 floor = noise_floor(lambda: law.sample(number, generator)).item()
@@ -106,7 +106,7 @@ claim(
 #
 # The second term is a *U-statistic*: no draw is paired with itself. So its expectation does not depend on $m$. More draws cost more and make the loss less noisy; they do not change what is learned.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="eq. (12) and (15)"
 n = session.pick(smoke=20_000, lesson=100_000)
 truth = torch.randn(n, 2, generator=generator, device=session.device)
 
@@ -220,7 +220,7 @@ live_sampler(
 # The same with numbers, on two data sets: the eight Gaussians, and a checkerboard, which has edges and no exact posterior. Each denoiser is judged at equal *steps*, with its better churn of 0 and 1.
 
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1; Algorithm 2"
 def nearest(model, data, steps):
     """Energy distance from fresh data after `steps` steps, with the better churn of 0 and 1."""
     start = torch.randn(number, 2, generator=generator, device=session.device)
@@ -256,7 +256,7 @@ views.few_steps_figure()
 # %% tags=["hide-input"]
 views.few_steps_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1; Algorithm 2"
 worst = max(views.gains(rival="standard, equal cost", steps=(1, 2)))
 claim(
     "five seeds, two laws, equal training time, 1 and 2 steps: at most 1/20 as far from the data", worst < 0.05, worst
@@ -312,7 +312,7 @@ def sheet(kind, steps):
 kinds = Choice(["standard", "distributional"], "distributional", "Denoiser")
 explore(sheet, title="Digits from noise", kind=kinds, steps=Choice([1, 2, 4, 8, 16], 2, "Steps"))
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1; Algorithm 2"
 far = {(kind, steps): judge(write_digits(kind, steps)) for kind in pair for steps in (1, 2)}
 ratio = {steps: far["distributional", steps] / far["standard", steps] for steps in (1, 2)}
 claim("digits at 1 and 2 steps: at most half as far as the standard denoiser", max(ratio.values()) < 0.5, ratio)

@@ -75,7 +75,7 @@ explore(tokens_of, title="Two histograms", shift=shift, sharpness=Choice([0.3, 1
 # %% [markdown]
 # ## The same for Gaussians: reflect
 #
-# A diffusion model's token is a *step*. From the point $y$ the target steps to $\mathcal N(m_q, \sigma^2 I)$, where $\sigma$ is set by the schedule and the mean needs the model. A draft steps with the same $\sigma$ to another mean, $m_p$. To draw from the leftover, $(q-p)_+$, would be awkward in many dimensions. The paper uses the **reflection coupling** (Algorithm 4) instead. Write the drafted point as $m_p + \sigma z$, and let $D = (m_p - m_q)/\sigma$ be the gap in standard deviations. Keep the draft with probability
+# A diffusion model's token is a *step*. From a point the target steps to $\mathcal N(m_q, \sigma^2 I)$, where $\sigma$ is set by the schedule and the mean needs the model. A draft steps with the same $\sigma$ to another mean, $m_p$. To draw from the leftover, $(q-p)_+$, would be awkward in many dimensions. The paper uses the **reflection coupling** (Algorithm 4) instead. Write the drafted point as $m_p + \sigma z$, and let $D = (m_p - m_q)/\sigma$ be the gap in standard deviations. Keep the draft with probability
 #
 # $$\min\Big(1, \exp\big(-\langle z, D\rangle - \tfrac12 |D|^2\big)\Big) ,$$
 #
@@ -95,7 +95,7 @@ live_coupling(
 # %% [markdown]
 # Does it hold in many dimensions, where nobody can look? All that matters is $|D|$, the gap over *all* dimensions together. Here the gap is the same in 1, 2 and 50 dimensions. The claim compares the share kept with the formula, and the mean and the variance of the results along the gap with the target's.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Proposition 3.1"
 n, errors = session.pick(smoke=20_000, lesson=100_000), {}
 for d in (1, 2, 50):
     gap = torch.full((1, d), 1.3 / d**0.5)
@@ -145,7 +145,7 @@ views.window_figure(walk)
 # %% [markdown]
 # One chain is an anecdote. In a batch each chain goes at its own pace: where one is rejected at its third draft, another keeps eight. They finish at different times, so each has its own count of rounds.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 3"
 steps, window = 100, 8
 chains = 1000
 noise = torch.randn(chains, 2, generator=generator, device=session.device)
@@ -178,7 +178,7 @@ views.rounds_figure()
 #
 # And we use two tests, at a level of one in a hundred and one in a thousand. The first is a permutation test on the energy distance between five hundred *samples* and as many of the slow sampler. The second looks at every *step*: the noise that would explain it, $(x_{k+1} - m_q(x_k))/\sigma_k$, must be standard normal. We take its part along the direction in which the target's answer has just moved. That direction is fixed before the step is drawn, so for an exact sampler the part is standard normal, and a sampler that leans on an old answer errs just there.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 3"
 grid, samples, by_steps, by_samples = time_grid(steps), 500, {}, {}
 slow = speculative_sample(law.denoise, noise, grid, window=1, generator=generator).sample
 for name, coupling in {"right": reflection_coupling, **wrong_couplings(generator)}.items():
@@ -235,7 +235,7 @@ explore(
 # %% tags=["hide-input"]
 views.rivals_table("points")
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 3"
 names = ("the slow sampler, 100 steps", "speculative, window 8", "DDIM, 20 steps")
 slow_width, *fast = (views.rival_values("points", name, "width") for name in names)
 apart = [[abs(a - b) for a, b in zip(widths, slow_width)] for widths in fast]
@@ -290,7 +290,7 @@ right.hist(digits.rounds.cpu(), bins=range(20, 50), color=figures.LEARNED)
 right.set(xlabel="rounds of a chain, for 100 steps", ylabel="chains", yticks=[])
 figures.describe(figure, "Forty digits, and a histogram of rounds for each chain, all far below one hundred.")
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 3"
 share = digits.rounds.double().mean().item() / steps
 work = digits.evaluations / len(pixels) / steps
 claim(

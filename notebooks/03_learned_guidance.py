@@ -94,7 +94,7 @@ claim(
 views.push_figure(law, law, (0.3, 0.6, 0.9), label=3)
 
 # %% [markdown]
-# So it can repair errors *along that direction*, and no others. Suppose the network went only a share $a$ of the way from the unconditional prediction to the right one, $x_c = x_u + a\,(x^* - x_u)$. Then $1 + w = 1/a$ makes it right, exactly. That is what short fine-tuning from an unconditional start leaves behind, and $a$ is small for classes that were rarely seen. The errors of the young network from scratch point anywhere.
+# So it can repair errors *along that direction*, and no others. Suppose the network went only a share $a$ of the way from the unconditional prediction to the right one, $x_c = x_u + a\,(x^\star - x_u)$. Then $1 + w = 1/a$ makes it right, exactly. That is what short fine-tuning from an unconditional start leaves behind, and $a$ is small for classes that were rarely seen. The errors of the young network from scratch point anywhere.
 #
 # Make the exact model go part of the way yourself. *Blur* is $1 - a$. The dotted line is the weight that repairs it.
 
@@ -127,7 +127,7 @@ explore(imperfection, title="When does a weight help?", blur=blurs, steps=Choice
 #
 # The **self-consistency loss** (eqs. 19 to 22) is lesson 01's energy score between the two,
 #
-# $$\mathbb E\bigg[\frac1{m^2}\sum_{j,k}\big\|\tilde x^j_s - x^k_s\big\|^\beta - \frac{\lambda}{2m(m-1)}\sum_{j\neq k}\big\|\tilde x^j_s - \tilde x^k_s\big\|^\beta\bigg],$$
+# $$\mathbb E\bigg[\frac1{m^2}\sum_{j,k}\big|\tilde x^j_s - x^k_s\big|^\beta - \frac{\lambda}{2m(m-1)}\sum_{j\neq k}\big|\tilde x^j_s - \tilde x^k_s\big|^\beta\bigg],$$
 #
 # averaged over data and over pairs of times at least a tenth apart. We take $\beta = \lambda = 1$ and $m = 4$. The paper keeps $\omega$ from being negative with a ReLU. Where some classes want no weight, a ReLU can die for all of them, so ours is a softplus.
 
@@ -157,7 +157,7 @@ live_guidance(
 # %% [markdown]
 # Is it better than a knob? The rivals are eleven constants and thirty-seven *limited intervals* (Kynkäänniemi et al. 2024), which guide only between two times. We give them every advantage: their best setting is chosen on the very samples that judge them.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="eq. (19) to (22)"
 rivals = [
     min(pair) for pair in zip(*(views.bench_values("short", name) for name in ("constant weight", "limited interval")))
 ]
@@ -169,7 +169,7 @@ claim(
     {"smallest ratio": min(ratios), **here},
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="eq. (19) to (22)"
 largest, unguided = max(views.largest_weights("long")), views.bench_values("long", "unguided")
 moved = [abs(a / b - 1) for a, b in zip(views.bench_values("long", "learned weight"), unguided)]
 best = max(views.bench_values("long", "constant weight", "setting"))
@@ -184,14 +184,14 @@ claim(
 #
 # ## Independent noise
 #
-# Why must the two clouds not share their noise? With *one* noise for both, the DDIM step makes the square loss a plain regression: $\|\hat x(w) - x_0\|^2$ times a number. Its best weight is $\mathbb E\langle x_0 - x_c, d\rangle / \mathbb E\|d\|^2$ with $d = x_c - x_u$, and that is 0 whenever $x_c$ is the exact mean, *whatever becomes of the samples*. With independent noise the loss looks at where steps land.
+# Why must the two clouds not share their noise? With *one* noise for both, the DDIM step makes the square loss a plain regression: $|\hat x(w) - x_0|^2$ times a number. Its best weight is $\mathbb E\langle x_0 - x_c, d\rangle / \mathbb E|d|^2$ with $d = x_c - x_u$, and that is 0 whenever $x_c$ is the exact mean, *whatever becomes of the samples*. With independent noise the loss looks at where steps land.
 #
 # The test is the exact model, with weights that may be negative, in a few large steps. DDIM's large steps make every class too narrow, though no prediction is wrong.
 
 # %% tags=["hide-input"]
 views.losses_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="eq. (19) to (22)"
 relative = {name: views.over_unguided(name, steps=5) for name in bench.LOSSES}
 ours, *others = relative.values()
 claim(
@@ -227,7 +227,7 @@ explore(rewarded, title="Followed, or gamed?", reward=Choice(list(bench.STRENGTH
 # %% tags=["hide-input"]
 views.reward_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="loss with a reward"
 ratios = views.over_constant("like its class", 0.12)
 followed, gamed = (
     views.reward_values(reward, 0.3 if reward == "far out" else 0.12, "from_tilted") for reward in bench.STRENGTHS
@@ -294,7 +294,7 @@ figures.describe(figure, "Digits 0 to 9, four of each: blurred and sometimes ano
 # %% tags=["hide-input"]
 views.digits_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="eq. (19) to (22)"
 pixels, features = (views.over_best_constant(name) for name in ("pixels", "features"))
 claim(
     "digits, five seeds: in pixels no constant is clearly nearer than the learned weight; in features a constant is",

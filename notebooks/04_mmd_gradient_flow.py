@@ -65,13 +65,13 @@ def force(distance):
 explore(force, title="Where is the force?", distance=Slider(0.25, 4, 2.0, steps=16, label="Distance"))
 
 # %% [markdown]
-# Far apart, they want a wide kernel; near, a narrow one; and when they nearly touch, as narrow as can be. For the *normalised* Gaussian kernel $\alpha^{-d}\exp(-|x-y|^2/2\alpha^2)$ the best bandwidth has a closed form. Its force is $2|\mu|\,v^{-d/2-1}e^{-|\mu|^2/2v}$ with $v = \alpha^2 + 2s^2$, largest at $v = |\mu|^2/(d+2)$, so
+# Far apart, they want a wide kernel; near, a narrow one; and when they nearly touch, as narrow as can be. For the *normalised* Gaussian kernel $h^{-d}\exp(-|x-y|^2/2h^2)$ the best bandwidth has a closed form. Its force is $2|\mu|\,v^{-d/2-1}e^{-|\mu|^2/2v}$ with $v = h^2 + 2s^2$, largest at $v = |\mu|^2/(d+2)$, so
 #
-# $$\alpha^\star = \sqrt{\max\Big(0,\ \frac{|\mu|^2}{d+2} - 2s^2\Big)}.$$
+# $$h^\star = \sqrt{\max\Big(0,\ \frac{|\mu|^2}{d+2} - 2s^2\Big)}.$$
 #
 # Here $|\mu|$ is the distance and $s$ the standard deviation of both. (Without the normalisation the best bandwidth is another, and larger one: say which kernel you mean.)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the best bandwidth"
 bandwidths = torch.linspace(0, 3, 30_001, dtype=torch.float64)[1:]
 errors = {}
 for distance, dimension in ((1.0, 2), (2.0, 2), (4.0, 2), (6.0, 10)):
@@ -132,11 +132,11 @@ claim(
 #
 # In two dimensions a hand-made kernel is hard to beat. In many it is blind in another way: it weighs all directions alike. So take the kernel on *features* that a network learns, and let the features depend on a noise level $t$,
 #
-# $$k_t(x, y) = \langle \varphi(x, t), \varphi(y, t)\rangle .$$
+# $$k_t(x, y) = \langle \phi(x, t), \phi(y, t)\rangle .$$
 #
 # What should it be trained on? A GAN would train it against the current particles, an adversary that never rests. The idea of the paper: train it against the **forward noise** of diffusion. At level $t$ it must tell clean data $x$ from noised data $\tilde x_t$. Noise does not fight back, so there is no game:
 #
-# $$\begin{aligned} \mathcal L = \mathbb E_t\Big[&-\mathrm{MMD}_u^2(x, \tilde x_t; k_t) + \lambda\,\mathbb E\max\big(0, |\nabla f_t| - 1\big)^2 \\ &+ \lambda_2\,\mathbb E\big(|\varphi(x)|^2 + |\varphi(\tilde x_t)|^2\big)\Big]. \end{aligned}$$
+# $$\begin{aligned} \mathcal L = \mathbb E_t\Big[&-\mathrm{MMD}_u^2(x, \tilde x_t; k_t) + \lambda\,\mathbb E\max\big(0, |\nabla f_t| - 1\big)^2 \\ &+ \lambda_2\,\mathbb E\big(|\phi(x)|^2 + |\phi(\tilde x_t)|^2\big)\Big]. \end{aligned}$$
 #
 # $\mathrm{MMD}_u$ is unbiased. The *gradient penalty* is taken on random points between clean and noised ones. It fixes the units of $f$, and without it a step length means nothing (exercise 5). The paper's is $(|\nabla f_t| - 1)^2$; ours punishes slopes above 1 only, for a small batch can meet the other with its own noise.
 #
@@ -204,7 +204,7 @@ views.hidden_figure()
 # %% tags=["hide-input"]
 views.hidden_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the noise-adaptive flow"
 ours, ratio = max(views.hidden_values("adaptive")), min(views.hidden_values("adaptive", "ratio"))
 rivals = [min(views.hidden_values(name)) for name in ("fixed bandwidth", "annealed", "energy")]
 copied = max(views.hidden_values("fixed bandwidth, 300 steps", "ratio"))
@@ -224,7 +224,7 @@ claim(
 # %% tags=["hide-input"]
 views.levels_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the noise-adaptive flow"
 far, middle, near = views.over_adaptive(10), views.over_adaptive(5), views.over_adaptive(1) + views.over_adaptive(2)
 claim(
     "five seeds, digits in pixels: from the farthest start the best single level ends at least two and a half times as far away as all levels together; from near starts it ends nearer",
@@ -258,7 +258,7 @@ explore(alone, title="How far to go", share=Choice([0.4, 0.6, 0.75, 0.85, 1.0, 1
 # %% [markdown]
 # Too little leaves noise; too much makes all digits alike, a collapse. Between them is a narrow range of good shares, and even there the digits are farther from real ones than with a crowd; in the features of the classifier they can be farther than the noise that they came from.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the approximate flow"
 *_, crowd = approximate_flow(digits, wide, schedule, 0.75)
 *_, single = approximate_flow(digits, wide[:1], schedule, 0.75)
 apart = (crowd[:1] - single).abs().max().item()
@@ -275,9 +275,9 @@ claim(
 #
 # MMD asks which function has the largest difference of means. The **KALE** (Glaser et al. 2021) asks a harder question with the same features, and is a lower bound on a Kullback–Leibler divergence when divided by $1 + \lambda$:
 #
-# $$\mathrm{KALE} = (1 + \lambda)\,\max_h\Big\{1 + \mathbb E_{\text{data}}\,h - \mathbb E_{\text{particles}}\,e^h - \tfrac{\lambda}{2}\|h\|^2\Big\}.$$
+# $$\mathrm{KALE} = (1 + \lambda)\,\max_w\Big\{1 + \mathbb E_{\text{data}}\langle w, \phi\rangle - \mathbb E_{\text{particles}}\,e^{\langle w, \phi\rangle} - \tfrac{\lambda}{2}|w|^2\Big\}.$$
 #
-# Here $h = \langle w, \varphi\rangle$ with $\|h\| = |w|$. It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^h$. For large $\lambda$ its flow becomes that of MMD. For small $\lambda$ the factor $e^h$ runs away from a far start unless steps are short. In both tables, with $\lambda = 1$, it ends somewhat farther off than MMD: no gain here, and more time.
+# It is concave in $w$, so a few steps of Newton's method suffice, and particles go up $e^{\langle w, \phi\rangle}$. For large $\lambda$ its flow becomes that of MMD. For small $\lambda$ the factor $e^{\langle w, \phi\rangle}$ runs away from a far start unless steps are short. In both tables, with $\lambda = 1$, it ends somewhat farther off than MMD: no gain here, and more time.
 #
 # ## Rivals at equal cost, or with their cost beside them
 #
@@ -292,7 +292,7 @@ claim(
 # %% tags=["hide-input"]
 views.digits_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the noise-adaptive flow"
 ours = views.digits_values("adaptive")
 simple = {name: views.digits_values(name) for name in ("energy", "annealed")}
 claim(

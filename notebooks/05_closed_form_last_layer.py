@@ -79,7 +79,7 @@ live_valley(
 #
 # Solve for $W$, treat it as a constant, and call `backward`. There is no graph through the solve, and nothing is approximated. (Differentiating *through* the solve is variable projection, Golub and Pereyra 1973. It gives the same numbers for more work.)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Theorem 1"
 rows = torch.randn(60, 15, generator=session.generator(1, "cpu"), dtype=torch.float64)
 features, targets = rows[:, :12].clone().requires_grad_(), rows[:, 12:]
 (envelope,) = torch.autograd.grad(closed_form_loss(features, targets, 0.1), features)
@@ -107,7 +107,7 @@ for method in ("SGD", "full solve, SGD"):
 # %% tags=["hide-input"]
 views.descent_figure("full", ("SGD", "full solve, SGD", "Adam", "full solve, Adam"))
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the best last layer"
 level = paths["SGD"][2][-1]
 here = next(step for step, error in zip(paths["full solve, SGD"][0], paths["full solve, SGD"][2]) if error <= level)
 steps = max(here, *views.reached("05_full", "constant", "full solve, SGD", "SGD"))
@@ -171,7 +171,7 @@ def show(mode, **setting):
 show("full", ridge=1e-3)
 show("proximal", strength=1.0)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1"
 gaps = views.over("05_16", "constant", "full solve, Adam", "proximal, Adam")
 claim(
     "five seeds, 16 rows for 49 features: solving each batch by itself ends at ten times the loss of the proximal step or more",
@@ -244,7 +244,7 @@ views.missed_figure(lambda x: state.predict(x.to(session.device)).cpu(), SEED)
 # %% tags=["hide-input"]
 views.digits_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1"
 ours = views.over("05_real", "digits 16", "proximal, Adam", "Adam")
 control = views.over("05_real", "digits 16", "Adam, gradient step on W", "proximal, Adam")
 claim(
@@ -294,7 +294,7 @@ claim(
 #
 # ## From fields to fields: a neural operator
 #
-# A **Fourier neural operator** (Li et al. 2021) maps functions to functions. Ours learns Darcy flow: from where the ground is permeable to the pressure of water in it, $-\nabla\cdot(a\nabla u) = 1$. Its last layer is linear at *every grid point*. So a batch of 20 fields on a grid of 16 × 16 gives 5,120 rows for 33 unknowns: the solve is cheap and sure of itself.
+# A **Fourier neural operator** (Li et al. 2021) maps functions to functions. Ours learns Darcy flow: from where the ground is permeable to the pressure of water in it, $-\nabla\cdot(\text{permeability}\;\nabla\,\text{pressure}) = 1$. Its last layer is linear at *every grid point*. So a batch of 20 fields on a grid of 16 × 16 gives 5,120 rows for 33 unknowns: the solve is cheap and sure of itself.
 
 # %%
 flow = lesson.task("darcy", SEED).to(session.device)
@@ -304,12 +304,12 @@ length = session.pick(smoke=20, lesson=400)
 views.flow_figure(operator.predict, flow)
 
 # %% [markdown]
-# The error below is relative, $\|\hat u - u\| / \|u\|$ on 100 new fields, in per cent; medians of five seeds.
+# The error below is relative, its length over that of the field, on 100 new fields, in per cent; medians of five seeds.
 
 # %% tags=["hide-input"]
 views.darcy_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Algorithm 1"
 constant, cosine = (views.over("05_darcy", part, "proximal, Adam", "Adam") for part in ("constant", "cosine"))
 claim(
     "five seeds, Darcy flow, 400 steps: the proximal step ends below Adam on every seed, with a constant rate and along a cosine",

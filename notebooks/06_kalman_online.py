@@ -67,11 +67,11 @@ live_forgetting(
 #
 # This is an *Ornstein–Uhlenbeck* step. If all beliefs are Gaussian, with mean $M$ and covariance $A$, everything is exact, and it is a **Kalman filter**. *Predict*, *then update* with the target $y_n$, of noise $\sigma^2$:
 #
-# $$\begin{aligned} M^- &= \gamma M, & A^- &= \gamma^2 A + (1-\gamma^2)\,\sigma_w^2 I, \\ k &= \frac{A^-\phi}{\sigma^2 + \phi^\top A^-\phi}, & M &= M^- + k\,(y - M^{-\top}\phi)^\top, \\ && A &= A^- - k\,\phi^\top A^- . \end{aligned}$$
+# $$\begin{aligned} M^- &= \gamma M, & A^- &= \gamma^2 A + (1-\gamma^2)\,\sigma_w^2 I, \\ G &= \frac{A^-\phi}{\sigma^2 + \phi^\top A^-\phi}, & M &= M^- + G\,(y - M^{-\top}\phi)^\top, \\ && A &= A^- - G\,\phi^\top A^- . \end{aligned}$$
 #
 # With $\gamma=1$ it is ridge regression on all rows so far, one row at a time. The targets do not enter $A$: so *all classes share one covariance*, and a row costs $O(m^2 + mK)$. A *block* of rows can be absorbed at once, with one drift before it; $\gamma$ then counts blocks. Let us hold it against ridge regression, and for $\gamma < 1$ against the filter of another package.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the parameter drift; the Kalman update"
 rows = torch.randn(40, 12, generator=session.generator(1, "cpu"), dtype=torch.float64)
 features, targets = rows[:, :8], rows[:, 8:]
 static, drifting = (KalmanHead(8, 4, noise_variance=0.3, gamma=gamma) for gamma in (1.0, 0.9))
@@ -96,7 +96,7 @@ claim(
 #
 # ## Classes: the softmax comes back for the prediction
 #
-# A class is no Gaussian number. The paper uses a Gaussian only where it must: for the *update*, where a class becomes a centred one-hot row, $e_y - \frac1K$. The *prediction* keeps the softmax. By the belief, the $K$ outputs are $f\sim\mathcal N(M^{-\top}\phi,\ v I)$ with $v = \phi^\top A^-\phi$, and the probability of a class is their **average softmax**, over some draws:
+# A class is no Gaussian number. The paper uses a Gaussian only where it must: for the *update*, where a class becomes a centred one-hot row, $1 - \frac1K$ at the class and $-\frac1K$ elsewhere. The *prediction* keeps the softmax. By the belief, the $K$ outputs are $f\sim\mathcal N(M^{-\top}\phi,\ v I)$ with $v = \phi^\top A^-\phi$, and the probability of a class is their **average softmax**, over some draws:
 #
 # $$p(y = c) = \mathbb E_f\ \mathrm{softmax}(\alpha f)_c .$$
 #
@@ -167,7 +167,7 @@ learned = lesson.run("gamma learned", views.chosen("gamma learned", "abrupt"), p
 kept = lesson.run("gamma = 1", views.chosen("gamma = 1", "abrupt"), part, SEED)
 views.gamma_figure(learned, kept, [change for change in stream.changes if change < length])
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="learning the forgetting"
 early, late = (views.values("abrupt", "gamma learned", f"forgotten {when}") for when in ("early", "late"))
 claim(
     "five seeds: in the 50 rows after a change of names the filter forgets at least four times as fast as in the last 100 before the next",
@@ -201,7 +201,7 @@ views.streams_table()
 # %% tags=["hide-input"]
 views.curves_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="learning the forgetting"
 pairs = [(drift, other) for drift in ("abrupt", "slow") for other in ("gamma = 1", "online SGD")]
 ratios = [max(views.over(drift, "gamma learned", other)) for drift, other in pairs]
 more = [min(views.more_right(drift, "gamma learned", other)) for drift, other in pairs]
@@ -211,7 +211,7 @@ claim(
     {"largest ratio of losses": max(ratios), "least gain in right answers": min(more)},
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="learning the forgetting"
 hindsight = [ratio for drift in ("abrupt", "slow") for ratio in views.over(drift, "gamma learned", views.HINDSIGHT)]
 static = views.over("none", "gamma learned", "gamma = 1")
 claim(
@@ -269,7 +269,7 @@ views.flights_figure(learned, year.labels)
 # %% tags=["hide-input"]
 views.flights_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="learning the forgetting"
 ahead, error = views.flights_apart("gamma = 1")
 claim(
     "flights: learned forgetting is ahead of gamma = 1 by more than three standard errors between days",

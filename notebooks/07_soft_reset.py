@@ -98,7 +98,7 @@ live_drift(
     note="Nothing is learned between these drifts; on a stream each batch draws the belief together again.",
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the Ornstein–Uhlenbeck drift"
 belief = tuple(torch.rand(5, generator=session.generator(1, "cpu"), dtype=torch.float64) + 0.1 for _ in range(2))
 start = tuple(torch.rand(5, generator=session.generator(2, "cpu"), dtype=torch.float64) + 0.1 for _ in range(2))
 still = drift(*start, *start, 0.7)
@@ -115,9 +115,9 @@ claim(
 #
 # ## How far? Ask the next batch
 #
-# A new batch $S$ arrives, $n$ rows with their labels. How probable are these labels, if the weights have drifted by $\gamma$ before?
+# A new batch $B$ arrives, $n$ rows with their labels. How probable are these labels, if the weights have drifted by $\gamma$ before?
 #
-# $$J(\gamma) = \log \int p(S\mid\theta)\; \mathcal N(\theta;\ \tilde\mu(\gamma), \tilde\sigma^2(\gamma))\, d\theta .$$
+# $$J(\gamma) = \log \int p(B\mid\theta)\; \mathcal N(\theta;\ \tilde\mu(\gamma), \tilde\sigma^2(\gamma))\, d\theta .$$
 #
 # If the batch is from the present task, the weights as they are explain it best: $J$ is highest at $\gamma=1$. If it is from a new task, weights that have forgotten explain it better. Here is the smallest case, a classifier with two weights. Turn the new task against the old one, and look at the *slope* of $J$ at $\gamma = 1$: it is all that the method uses.
 
@@ -137,11 +137,11 @@ live_evidence(
 #
 # For a network the integral is estimated by draws $\theta' = \tilde\mu + \tilde\sigma\varepsilon$, often by one alone. Then $dJ/d\gamma$ needs no backward pass of its own: it is the gradient of the parameters, multiplied with how they move as $\gamma$ does, and summed. Without noise that is
 #
-# $$\frac{dJ}{d\gamma}\Big|_{\gamma=1} = -\,\nabla_\theta\Big(\sum_i L_i\Big)\cdot(\theta-\mu_0).$$
+# $$\frac{dJ}{d\gamma}\Big|_{\gamma=1} = -\,\nabla_\theta\Big(\sum_i \ell_i\Big)\cdot(\theta-\mu_0).$$
 #
 # Read it aloud: $\gamma$ leaves 1 when *descent on the new batch points towards the start*. There can be one $\gamma$ for the whole network, one for each layer, or one for each weight; each sums over its own part. By hand, for one layer, and then as the package has it:
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the predictive likelihood"
 generator = session.generator(3, "cpu")
 model = StackedMLP(None, 4, 3, width=8, generator=generator, dtype=torch.float64)
 trainer = SoftReset(model, lr=0.1, drift_lr=0.01, posterior_scale=0.5, init_scale=0.3, per="model", generator=generator)
@@ -190,7 +190,7 @@ claim(
 # %%
 views.gamma_figure(live["soft reset"], steps=150, tasks=min(4, tasks - 1))
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="drift estimation"
 inside, change = (views.values("labels", "soft reset", f"gamma {when}") for when in ("inside", "at a change"))
 found = views.values("labels", "soft reset", "changes found")
 claim(
@@ -204,7 +204,7 @@ claim(
 #
 # - *How many $\gamma$?* One for the network, one for each layer, one for each weight.
 # - *Without noise.* The belief is taken for a point. Then only its mean moves, and $\gamma$ follows the last formula above.
-# - *Proximal.* Instead of one gradient step, a few on $L(\theta) + \frac{1}{2\alpha}\sum_i (\theta_i-\tilde\theta_i)^2\,\sigma_i^2/\tilde\sigma_i^2$: learn the batch, and stay near the drifted weights, by their width. We take steps of $1, \frac12, \frac13$; each is then the mean of the gradients met so far.
+# - *Proximal.* Instead of one gradient step, a few on $\mathcal L(\theta) + \frac{1}{2\alpha}\sum_i (\theta_i-\tilde\theta_i)^2\,\sigma_i^2/\tilde\sigma_i^2$: learn the batch, and stay near the drifted weights, by their width. We take steps of $1, \frac12, \frac13$; each is then the mean of the gradients met so far.
 # - *Bayesian.* Each weight has a width of its own, learned by the gradient through $\mu+\sigma\varepsilon$, and held near the drifted belief by their divergence.
 #
 # All are one argument away: `per`, `samples`, `update_steps`, `BayesianSoftReset`. Which layers go back, and for how long? The mean over five seeds, on the stream above and on a second one, where each task shows digits with their pixels *permuted* in another way:
@@ -234,7 +234,7 @@ views.rivals_table()
 # %% tags=["hide-input"]
 views.curves_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the soft reset update"
 rivals = ("online SGD", "hard reset", "shrink & perturb")
 least = {kind: min(views.ahead("labels", "soft reset", kind)) for kind in rivals}
 claim(
@@ -243,7 +243,7 @@ claim(
     least,
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the soft reset update"
 one, two = (views.ahead("labels", "soft reset", kind) for kind in ("L2-init", "L2-init, 2 steps"))
 four = views.ahead("labels", "soft reset, proximal", "L2-init, 4 steps")
 claim(

@@ -79,7 +79,7 @@ live_reading(
 # 1. **Predict** the block, and note its log-loss, $-\sum_i \log p_{\theta}(x_i \mid x_{<i})$.
 # 2. **Learn** it: one step of an optimiser on the mean loss of the *new* characters.
 #
-# $$\theta_{b+1} = \mathrm{Opt}\Big(\theta_b,\ \nabla_{\theta}\,\tfrac1s\sum_{i\in b} -\log p_{\theta_b}(x_i\mid x_{<i})\Big).$$
+# $$\theta_{j+1} = \mathrm{Opt}\Big(\theta_j,\ \nabla_{\theta}\,\tfrac1s\sum_{i\in\text{block }j} -\log p_{\theta_j}(x_i\mid x_{<i})\Big).$$
 #
 # The order is what makes it a *test*. Each character is scored by weights that have not seen it; so the sum of the losses, over $\log 2$, is the length in bits of a code that a receiver could read, and a fair comparison with any other reader. By hand it is a short loop (over whole blocks). The switch `cheat` learns first:
 
@@ -105,7 +105,7 @@ def read_by_hand(model, tokens, context, stride, lr, cheat=False):
 # %% [markdown]
 # To see that nobody cheats, give a reader that knows nothing a text with nothing to learn: characters drawn at random, all 97 alike. No honest reader needs fewer than $\log_2 97\approx 6.6$ bits for each, but by chance.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the order of dynamic evaluation"
 model = fresh("window", SEED)
 noise = torch.randint(SYMBOLS, (1608,), generator=session.generator(1, "cpu"))
 honest, cheating = (read_by_hand(model, noise, 8, 16, 0.01, cheat) for cheat in (False, True))
@@ -144,7 +144,7 @@ live_reader(
 # %% tags=["hide-input"]
 views.rates_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the online step"
 abroad = [gain for style in ("docs", "code") for gain in views.gains(style, "Adam")]
 typical = {views.SHORT[style]: median(views.gains(style, "Adam")) for style in ("docs", "code")}
 home, rates = views.gains("plays", "Adam"), views.best_rates()
@@ -188,7 +188,7 @@ live_attention(
 # %% tags=["hide-input"]
 views.frontier_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the online step"
 rows = {style: views.contexts()[style] for style in ("docs", "code")}
 short, long = (
     {style: found[kind][context] for style, found in rows.items()}
@@ -212,7 +212,7 @@ claim(
 # %% tags=["hide-input"]
 views.gains_table(("SGD", "Adam", "MLP", "LoRA"), lesson.STYLES)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the online step"
 adapters, styles = add_adapters(reader("small", session), rank=4), ("docs", "code")
 kept = [part / whole for style in styles for part, whole in zip(views.gains(style, "LoRA"), views.gains(style, "Adam"))]
 cost = views.rows_of("docs")["LoRA"]["flops"] / views.rows_of("docs")["Adam"]["flops"]
@@ -229,7 +229,7 @@ claim(
 # %% tags=["hide-input"]
 views.styles_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the online step"
 ahead = [gain for style in ("folio", "docs", "code") for gain in views.gains(style, "cache", "Adam")]
 cost = views.rows_of("code")["cache"]["flops"] / views.rows_of("code")["Adam"]["flops"]
 claim(
@@ -266,7 +266,7 @@ views.strides_table()
 # %% tags=["hide-input"]
 views.parts_table()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the online step"
 parts = {kind: row["parts"] for kind, row in views.journeys().items()}
 home_again = [learned[-1] / static[-1] for learned, static in zip(parts["Adam"], parts["static"])]
 resets = [

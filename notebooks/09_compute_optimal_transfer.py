@@ -55,7 +55,7 @@ prunable_filters(whole, example)
 # %% [markdown]
 # ## The method: prune, then tune
 #
-# 1. For every hidden filter $j$ take its strength, the norm of its weights, $s_j=\lVert W_j\rVert_2$.
+# 1. For every hidden filter $j$ take its strength, the norm of its weights, $\lVert W_j\rVert_2$.
 # 2. Keep the strongest $\lfloor h\,(1-r)\rfloor$ of $h$. Cut the others *out*: their weights, their place in the batch norm (scale, shift, mean and variance), and what the second convolution reads from them.
 # 3. Put a new head on it, and tune it on the task as usual.
 #
@@ -86,7 +86,7 @@ def cut_by_hand(block, ratio):
 #
 # operations (FLOPs; each product and each sum counts one). Both convolutions of our block have $h$ on *one* side, so both shrink in proportion to $1-r$. (In the bottleneck of larger networks, three convolutions, the one in the middle has it on both, and shrinks as $(1-r)^2$.) The first convolution, the shortcuts and the head stay.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="zero-shot structured pruning"
 ratio, block = 0.75, whole.blocks[2].eval()
 small = prune_filters(whole, ratio, example=example)
 inner = torch.randn(4, 16, 8, 8, generator=session.generator(1), device=session.device)
@@ -129,7 +129,7 @@ views.norms_figure()
 # %% tags=["hide-input"]
 views.left_figure()
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="zero-shot structured pruning"
 rows = views.left("strong")
 before = rows["l2"]["0.0"]["estimated"]
 lost = [one - other for one, other in zip(before, rows["l2"]["0.5"]["estimated"])]
@@ -185,7 +185,7 @@ for kind, model in {"dense": whole, "L2 0.75": small}.items():
 # %% tags=["hide-input"]
 views.curves_figure(("dense", "L2 0.5", "L2 0.75", "L2 0.9", "random 0.75", "scratch 0.75", "scratch"))
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="comparison at equal compute"
 low, middle, high = 1e9, 2e9, 32e9
 gain = {budget: views.gains("L2 0.75", budget) for budget in (low, middle)}
 claim(
@@ -244,7 +244,7 @@ views.budget_table(
     )
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="comparison at equal compute"
 ahead = {base: views.gains("L2 0.75", low, base) for base in ("random 0.75", "scratch 0.75")}
 later = [gain for budget in (middle, high) for gain in views.gains("L2 0.75", budget, "random 0.75")]
 claim(
@@ -273,7 +273,7 @@ views.further_table(
 # %% tags=["hide-input"]
 views.curves_figure(("dense", "L2 0.75", "probe", "probe, dense", "probe, L2 0.75"))
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="comparison at equal compute"
 frozen = [gain for budget in (low, middle) for gain in views.gains("probe", budget, "L2 0.75")]
 fitted_first = [
     gain for budget in (low, middle, high) for gain in views.gains("probe, dense", budget, "probe, L2 0.75")

@@ -128,7 +128,7 @@ print(f"mean error {mean(row.error for row in rows):.2f}, {rows[-1].floating_poi
 # - **dynamic**: from the earlier network that suits the task best. Which one? Show the new task's pictures to each candidate, and let the representations vote: each development picture takes the class of its five nearest training pictures. The candidate with the fewest errors wins, the untrained network being one of them.
 #
 # $$
-# s^\ast=\arg\min_{s\,\in\,\{\varnothing,\,t-20,\dots,\,t-1\}}\;\frac1m\sum_{j=1}^m\Big[y_j\ne\operatorname{vote}_5\big(\phi_s(x_j)\big)\Big]
+# i^\star=\arg\min_{i\,\in\,\{\varnothing,\,t-20,\dots,\,t-1\}}\;\frac1m\sum_{j=1}^m\Big[y_j\ne\operatorname{vote}_5\big(\phi_i(x_j)\big)\Big]
 # $$
 #
 # (The paper keeps all states; we look at the last twenty, with at most 300 training pictures. Batch norms take the statistics of the pictures that are shown, since an untrained network has none of its own.) The vote by hand, and the package's:
@@ -150,7 +150,7 @@ print(f"error of the vote of an untrained network: by hand {by_hand:.3f}, packag
 #
 # A step costs a forward and a backward pass of its batch. A learner that tries four learning rates pays four times. Before a network is judged, its batch norms look once at up to 128 training pictures; that counts, too. And so does the search: 21 candidates, each shown up to 300 training pictures and all development pictures, and then the distances. The reference implementation leaves the search out (a note in its code says so). We count it, and keep it apart, so that you can choose.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="section 4"
 few = MiniStream(3, SEED)
 recipe = Recipe(steps=5, batch=16, learning_rates=(0.1, 0.05))
 counted = list(run(independent(few, lesson.untrained, recipe), few))[-1].floating_point_operations
@@ -181,7 +181,7 @@ views.live_table(kinds, session, tasks=session.pick(smoke=4, lesson=16))
 # %% tags=["hide-input"]
 views.budget_table(kinds, ["15"])
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the learner Independent; the learner Previous; the learner Dynamic"
 gain = {kind: views.ahead(kind, "independent", "15") for kind in ("previous", "dynamic")}
 late = {kind: views.ahead(kind, "independent", "15", "second half") for kind in gain}
 claim(
@@ -223,7 +223,7 @@ live_frontier(
 # %% tags=["hide-input"]
 views.budget_table(tuple(lesson.KINDS), ["60"])
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the learner Independent; the learner Dynamic"
 spent = {budget: sum(views.operations(kind, budget)) for kind, budget in (("dynamic", "15"), ("independent", "60"))}
 instead = views.ahead("independent", "dynamic", ("60", "15"))
 lead_15, lead_60 = (median(views.ahead("dynamic", "independent", budget)) for budget in ("15", "60"))
@@ -265,7 +265,7 @@ live_transfers(
 # %% [markdown]
 # Follow a chain back to its root, and look for the networks that many tasks start from. Is it the family that is found again? Partly: sources of the task's own family are more frequent than if they were drawn evenly from the candidates.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the learner Dynamic"
 same, chance = views.same_family("dynamic", "15"), views.by_chance("dynamic", "15")
 claim(
     "five streams: the vote takes networks of the task's own family more often than an even draw from the candidates would, on every stream",
@@ -284,7 +284,7 @@ claim(
 # %% tags=["hide-input"]
 views.budget_table(tuple(lesson.KINDS), ["15"])
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="the learner Pretrained; the learner Dynamic"
 with_past = ("pretrained", "dynamic_pretrained", "whole", "closed_form")
 without = ("independent", "previous", "dynamic", "dynamic_few", "soup", "multitask")
 past = [views.ahead(kind, other, "15") for kind in with_past for other in without]

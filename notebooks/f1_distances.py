@@ -61,11 +61,11 @@ figures.describe(figure, "Four groups in grey, and in blue the same groups, then
 #
 # ## Bias: the pairs of a point with itself
 #
-# The simplest estimate plugs the samples in: each expectation becomes a mean over *all* pairs. That is a **V-statistic**. Among the pairs within a cloud are those of a point with itself, at distance 0. They make the clouds look tighter than they are. So two clouds of $n$ points from *one* law come out apart, on average by exactly $c/n$ with $c = 2\,\mathbb E|X-X'|$.
+# The simplest estimate plugs the samples in: each expectation becomes a mean over *all* pairs. That is a **V-statistic**. Among the pairs within a cloud are those of a point with itself, at distance 0. They make the clouds look tighter than they are. So two clouds of $n$ points from *one* law come out apart, on average by exactly $2\,\mathbb E|X-X'|/n$.
 #
 # A **U-statistic** leaves those pairs out and divides by $n(n-1)$. Its expectation is the true distance for every $n$. The price: where the truth is 0 it must often fall below 0, or its mean could not be 0.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Székely and Rizzo 2013, energy distance"
 repeats, spread = 300, 2 * mean_distance(law, law).item()
 
 
@@ -129,7 +129,7 @@ explore(see, title="What a kernel sees", bandwidth=Choice(bandwidths, 0.5, "Band
 # %% [markdown]
 # The *median heuristic* sets $h$ to the median distance of two points (dotted). Here it is a poor choice: the median is the distance between groups, and what changed is finer. At the far end, a huge kernel can still compare means, and ours are equal: it has nothing left to see.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Gretton et al. 2012, eq. (3); Gretton et al. 2012, Lemma 6"
 seen = views.in_floors(law, turned, floors)
 ends, best = {h: seen[h] for h in (0.02, 3.0, 10.0)}, max(seen.values())
 energy = exact_energy_distance(law, turned).item() / floor_at(number)
@@ -143,11 +143,11 @@ claim(
 # %% [markdown]
 # ## Scores: when you see one outcome only
 #
-# Often there is no second cloud: a forecast $P$ meets *one* outcome $y$. Give it a score $S(P, y)$, a loss. The score is **proper** if honesty is optimal: with outcomes from $Q$, no forecast does better on average than $Q$ itself. It is *strictly* proper if every other does worse (Gneiting and Raftery 2007). The **energy score** is
+# Often there is no second cloud: a forecast $p$ meets *one* outcome $y$. Give it a score $S(p, y)$, a loss. The score is **proper** if honesty is optimal: with outcomes from $q$, no forecast does better on average than $q$ itself. It is *strictly* proper if every other does worse (Gneiting and Raftery 2007). The **energy score** is
 #
-# $$S(P, y) = \mathbb E|X-y| - \tfrac12\,\mathbb E|X-X'|.$$
+# $$S(p, y) = \mathbb E|X-y| - \tfrac12\,\mathbb E|X-X'|.$$
 #
-# Average it over $y$ from $Q$, subtract what honesty scores, and what is left is $\tfrac12 D(P, Q)$. So the energy distance is twice the *regret* of the energy score. Without its second term the score is not proper: it pays to report one point, however uncertain you are. In the figure outcomes come from $\mathcal N(0, I)$ and forecasts are $\mathcal N(0, s^2 I)$. **Look for** where each curve on the left is lowest.
+# Average it over $y$ from $q$, subtract what honesty scores, and what is left is $\tfrac12 D(p, q)$. So the energy distance is twice the *regret* of the energy score. Without its second term the score is not proper: it pays to report one point, however uncertain you are. In the figure outcomes come from $\mathcal N(0, I)$ and forecasts are $\mathcal N(0, s^2 I)$. **Look for** where each curve on the left is lowest.
 
 # %%
 views.scores_figure(session.pick(smoke=300, lesson=1500), generator)
@@ -155,9 +155,9 @@ views.scores_figure(session.pick(smoke=300, lesson=1500), generator)
 # %% [markdown]
 # ## Slices
 #
-# In many dimensions, or with many points, project both clouds onto a line, measure there, where sorting replaces the matrix of pairs, and average over directions. One direction may be blind. Their mean is not: for a uniform direction $u$, $|x| = c_d\,\mathbb E|\langle u, x\rangle|$, and so the energy distance *is* its mean over slices times a constant, $\pi/2$ in the plane (Hertrich et al. 2024, Theorem 1). Few random directions add noise of their own.
+# In many dimensions, or with many points, project both clouds onto a line, measure there, where sorting replaces the matrix of pairs, and average over directions. One direction may be blind. Their mean is not: for a uniform direction $u$, $|x|$ is $\mathbb E|\langle u, x\rangle|$ times a constant, and so the energy distance *is* its mean over slices times that constant, $\pi/2$ in the plane (Hertrich et al. 2024, Theorem 1). Few random directions add noise of their own.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Hertrich et al. 2024, Theorem 1"
 flat, upright = (views.modes(2, degrees, std=0.5).to(session.device) for degrees in (0, 90))
 x, y = flat.sample(300, generator), upright.sample(300, generator)
 angles = math.pi * torch.arange(48, device=session.device) / 48

@@ -59,7 +59,7 @@ views.fields_figure(law, (0.1, 0.4, 0.6, 0.9), generator)
 #
 # To step from $t$ down to $t'$, take the posterior mean for the clean point, read off the noise that it implies, $\hat\varepsilon = (x_t - \alpha_t\hat x_0)/\sigma_t$, and mix again at the level $t'$. Part of the noise may be fresh:
 #
-# $$x_{t'} = \alpha_{t'}\,\hat x_0 + \sigma_{t'}\big(c\,\hat\varepsilon + \sqrt{1-c^2}\;\varepsilon'\big), \qquad c = 1 - e^2\Big(1 - \frac{\alpha_t\,\sigma_{t'}}{\alpha_{t'}\,\sigma_t}\Big).$$
+# $$x_{t'} = \alpha_{t'}\,\hat x_0 + \sigma_{t'}\big(\kappa\,\hat\varepsilon + \sqrt{1-\kappa^2}\;\varepsilon'\big), \qquad \kappa = 1 - e^2\Big(1 - \frac{\alpha_t\,\sigma_{t'}}{\alpha_{t'}\,\sigma_t}\Big).$$
 #
 # The **churn** $e$ is the dial. At 0 all noise is kept: DDIM (Song et al. 2021), a deterministic map from noise to data. At 1 it is DDPM (Ho et al. 2020). Whatever $e$, were $\hat x_0$ the true clean point, $x_{t'}$ would have the right law. One sampler, then, not two. Press play, and look at how the points *travel*: left they glide, right they jitter, and both arrive.
 
@@ -93,7 +93,7 @@ explore(few_steps, title="Few steps", steps=steps, churn=churn)
 # %% [markdown]
 # We measure with the energy distance in units of its **noise floor**: its standard deviation between two samples of one law.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Song et al. 2021, DDIM and its family"
 fresh, floor = law.sample(number, generator), noise_floor(lambda: law.sample(number, generator)).item()
 
 
@@ -133,11 +133,11 @@ views.width_figure(2.0, session.generator, points=session.pick(smoke=1000, lesso
 #
 # ## A leaky schedule shifts the mean
 #
-# Many schedules in use stop *before* pure noise. Stable Diffusion's ends at $\alpha_T \approx 0.07$: a last trace of signal. Let the data have mean $m$. Training sees noised data there, with mean $\alpha_T m$; sampling starts from noise with mean 0. Nobody tells the sampler, so it takes the missing mean for a fact. In pictures the mean is the brightness (Lin et al. 2024).
+# Many schedules in use stop *before* pure noise. Stable Diffusion's ends at $\alpha_T \approx 0.07$: a last trace of signal. Let the data have mean $\mu$. Training sees noised data there, with mean $\alpha_T\mu$; sampling starts from noise with mean 0. Nobody tells the sampler, so it takes the missing mean for a fact. In pictures the mean is the brightness (Lin et al. 2024).
 #
-# By how much is the mean wrong? At churn 0 with small steps a point keeps its place, measured in widths of the cloud. Pure noise begins $\alpha_T m/\sqrt{\alpha_T^2s^2+\sigma_T^2}$ widths off, so it ends that many widths $s$ off:
+# By how much is the mean wrong? At churn 0 with small steps a point keeps its place, measured in widths of the cloud. Pure noise begins $\alpha_T\mu/\sqrt{\alpha_T^2s^2+\sigma_T^2}$ widths off, so it ends that many widths $s$ off:
 #
-# $$\text{shift} = -\,m\cos\varphi_T = -\,m\,\frac{\alpha_T\,s}{\sqrt{\alpha_T^2 s^2+\sigma_T^2}} .$$
+# $$\text{shift} = -\,\mu\cos\varphi_T = -\,\mu\,\frac{\alpha_T\,s}{\sqrt{\alpha_T^2 s^2+\sigma_T^2}} .$$
 #
 # With churn it is less, since fresh noise forgets; [exercise f2.1](student/f2_diffusion_in_two_dimensions.ipynb) asks how much. Lower the last level. On the left the orange cross, the mean of the samples, leaves the white dot, that of the data, and moves towards the origin (+). It stays inside the black ring, which marks the formula's mean. On the right the law has eight modes, and those nearest to the origin get too many points.
 
@@ -172,9 +172,9 @@ claim(
 #
 # Must one end be noise? No. Take a draw $x_0$ of one law, an independent draw $x_1$ of another, and a latent noise $z$ (Albergo, Boffi and Vanden-Eijnden 2023):
 #
-# $$x_u = (1-u)\,x_0 + u\,x_1 + \gamma(u)\,z, \qquad \gamma(u)^2 = a\,u(1-u).$$
+# $$x(u) = (1-u)\,x_0 + u\,x_1 + \gamma(u)\,z, \qquad \gamma(u)^2 = a\,u(1-u).$$
 #
-# Points that follow the average velocity, $\dot X = b(X, u)$ with $b(x,u) = \mathbb E[\dot x_u \mid x_u = x]$, have the law of $x_u$ at every $u$ (their Theorem 6). This is the **probability flow**. It is the posterior mean again, of a velocity this time, and exact for mixtures: given the two components, all is Gaussian. Time runs the other way here, from 0 at the start to 1 at the data: with pure noise for $x_0$ and $a=0$ it *is* DDIM with tiny steps. Press play. Half way on the left, each of the sixteen pairs of clusters makes a clump. Two pairs of clumps nearly coincide, so look for fourteen. Latent noise melts them.
+# Points that follow the average velocity, $\dot X = \mathbb E[\dot x(u) \mid x(u) = X]$, have the law of $x(u)$ at every $u$ (their Theorem 6). This is the **probability flow**. It is the posterior mean again, of a velocity this time, and exact for mixtures: given the two components, all is Gaussian. Time runs the other way here, from 0 at the start to 1 at the data: with pure noise for $x_0$ and $a=0$ it *is* DDIM with tiny steps. Press play. Half way on the left, each of the sixteen pairs of clusters makes a clump. Two pairs of clumps nearly coincide, so look for fourteen. Latent noise melts them.
 
 # %% tags=["widget"]
 clouds = {f"latent {a:g}": MixtureInterpolant(pair, law, latent=a) for a in (0.0, 2.0)}
@@ -188,7 +188,7 @@ particles(
     reference=law.sample(400, generator),
 )
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Albergo et al. 2023, Theorem 6"
 away, stops = {}, torch.linspace(0, 1, session.pick(smoke=61, lesson=101))
 for name, flow in clouds.items():
     path = list(transport(flow.velocity, pair.sample(number, generator), stops))

@@ -54,7 +54,7 @@ views.bayes_figure(law, label=0, t=0.4)
 #
 # At $w = 0$ both give the class's own score. In code the model predicts the clean point, $(x + \sigma_t^2\,\text{score})/\alpha_t$ with $\alpha_t = 1-t$ and $\sigma_t = t$: call it $x_c$ given the class and $x_u$ without. The scores enter with the factors $1+w$ and $-w$, which add up to 1, so the same formula holds for predictions: `guide(x_c, x_u, w)` is $x_c + w\,(x_c - x_u)$. Let us walk the same noise down both ways.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Dhariwal and Nichol 2021, Algorithm 2"
 exact = law.to(session.device, torch.float64)
 labels = torch.arange(400, device=session.device) % 4
 noise = torch.randn(400, 2, generator=session.generator(), device=session.device).double()
@@ -133,7 +133,7 @@ explore(beside, title="Sharpened or guided?", w=Slider(0, 3, 1.0, steps=7, label
 # %% [markdown]
 # Now in numbers. The energy distance is 0 only for equal laws, and its *noise floor* says how far two samples of one law stray; measured once, at $w = 1$, it is our unit. Could eight times the steps close the gap, or the fresh noise of DDPM (churn 1) in place of DDIM?
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Bradley and Nakkiran 2025, section 3"
 n, target = session.pick(smoke=600, lesson=1000), views.tilts(law, cells=200)[0]
 generator, first = session.generator(1, "cpu"), torch.zeros(n, dtype=torch.long)
 start = torch.randn(n, 2, generator=generator)

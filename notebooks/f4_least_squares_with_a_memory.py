@@ -55,9 +55,9 @@ views.posterior_figure(rows, rows @ truth[:, None] + noise, truth)
 #
 # Look at $A^{-1}$, the **information**: a row only adds $\phi\phi^\top/\sigma^2$ to it, a matrix of rank one. **Woodbury's identity** says what that does to the inverse (for one row it is Sherman and Morrison's formula):
 #
-# $$\Big(A^{-1} + \frac{1}{\sigma^2}\,\phi\phi^\top\Big)^{-1} = A - g\,\phi^\top A, \qquad g = \frac{A\phi}{\sigma^2 + \phi^\top A\,\phi}, \qquad M \leftarrow M + g\,(y - \phi^\top M) .$$
+# $$\Big(A^{-1} + \frac{1}{\sigma^2}\,\phi\phi^\top\Big)^{-1} = A - G\,\phi^\top A, \qquad G = \frac{A\phi}{\sigma^2 + \phi^\top A\,\phi}, \qquad M \leftarrow M + G\,(y - \phi^\top M) .$$
 #
-# No system is solved; we divide by a *number*. A row costs $O(p^2)$, where a new solve would cost $O(p^3)$. The **gain** $g$ turns the *surprise* $y - \phi^\top M$ into a step: large where the doubt $A\phi$ is large against the noise. With several targets, $y$ and $M$ get a column for each, and all share $A$.
+# No system is solved; we divide by a *number*. A row costs $O(p^2)$, where a new solve would cost $O(p^3)$. The **gain** $G$ turns the *surprise* $y - \phi^\top M$ into a step: large where the doubt $A\phi$ is large against the noise. With several targets, $y$ and $M$ get a column for each, and all share $A$.
 
 
 # %%
@@ -69,13 +69,13 @@ def absorb(mean, covariance, feature, target, noise_variance):
 
 
 # %% [markdown]
-# For a block of $b$ rows, $g$ becomes $A\Phi^\top(\Phi A\Phi^\top + \sigma^2 I)^{-1}$, with a system of $b\times b$. And this is **recursive least squares**.
+# For a block of $b$ rows, $G$ becomes $A\Phi^\top(\Phi A\Phi^\top + \sigma^2 I)^{-1}$, with a system of $b\times b$. And this is **recursive least squares**.
 #
 # It is also a **Kalman filter** (Kalman 1960). That filter tracks a hidden state $w_n = F w_{n-1} + \text{noise of covariance } Q$. It *predicts*, $M^- = FM$ and $A^- = FAF^\top + Q$ (the minus marks the belief just before a row), and then *updates* with just the formulas above. Our weights stand still: $F = I$, $Q = 0$. So its prediction does nothing, and its update is ridge regression.
 #
 # One algebra, then, under three names. In double precision the numbers should agree to rounding error, whether rows come at once, in blocks or one by one.
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Haykin 2002, recursive least squares"
 features, targets = torch.randn(60, 11, generator=generator, **exact).split([8, 3], dim=1)
 whole = ridge(features, targets, 0.3)  # all rows, one solve
 mean, covariance = torch.zeros(8, 3, **exact), torch.eye(8, **exact)
@@ -101,18 +101,18 @@ claim(
 #
 # Such a filter never forgets: $A$ only shrinks, and soon a row hardly moves the mean. If the truth moves, doubt must grow again between rows. There are two schools, and a mixture of them.
 #
-# **Exponential forgetting** (Haykin 2002) lets old rows fade, and the prior with them. Each step multiplies the information by $\lambda<1$, and the mean stays:
+# **Exponential forgetting** (Haykin 2002) lets old rows fade, and the prior with them. Each step multiplies the information by $g<1$, and the mean stays:
 #
-# $$A^- = \tfrac1\lambda A = A + \big(\tfrac1\lambda - 1\big)A, \qquad M^- = M .$$
+# $$A^- = \tfrac1g A = A + \big(\tfrac1g - 1\big)A, \qquad M^- = M .$$
 #
 # It adds noise in proportion to the variance *that is left*. **An Ornstein–Uhlenbeck drift** says instead that the weights wander, and are pulled back to where the prior has them:
 #
 # $$A^- = \gamma^2 A + (1-\gamma^2)\,\sigma_w^2 I = A + (1-\gamma^2)\big(\sigma_w^2 I - A\big), \qquad M^- = \gamma M .$$
 #
-# It adds noise in proportion to what *has been learned*, $\sigma_w^2 I - A$, and nothing once you are back at the prior. The mixture lets the rows fade *but not the prior*, $\lambda A^{-1} + (1-\lambda) I/\sigma_w^2$. That is a **leak**; our `RecursiveLeastSquares`, and the `ForgetfulRidge` of lesson 06, have it.
+# It adds noise in proportion to what *has been learned*, $\sigma_w^2 I - A$, and nothing once you are back at the prior. The mixture lets the rows fade *but not the prior*, $g A^{-1} + (1-g) I/\sigma_w^2$. That is a **leak**; our `RecursiveLeastSquares`, and the `ForgetfulRidge` of lesson 06, have it.
 
 # %%
-kept = 0.8  # lambda, and gamma squared
+kept = 0.8  # g, and gamma squared
 variance = torch.linspace(0.001, 1.6, 81, dtype=torch.float64)
 after = {
     "exponential": variance / kept,
@@ -126,7 +126,7 @@ views.added_figure(variance, {way: values - variance for way, values in after.it
 #
 # ## A direction falls silent
 #
-# If every direction keeps being asked, new rows hold the growth in check. Now let the second feature be zero for a while. The truth wanders on: it is itself an Ornstein–Uhlenbeck walk about 0, so here the drift's assumption holds and that of exponential forgetting does not. (Later we move it.) Given weight 1, exponential forgetting multiplies the variance of the silent weight by $1/\lambda$ with every row, whatever the rows say: after $n$ rows by $\lambda^{-n}$, without bound. Engineers call this **wind-up**. The drift can doubt no more than the prior did.
+# If every direction keeps being asked, new rows hold the growth in check. Now let the second feature be zero for a while. The truth wanders on: it is itself an Ornstein–Uhlenbeck walk about 0, so here the drift's assumption holds and that of exponential forgetting does not. (Later we move it.) Given weight 1, exponential forgetting multiplies the variance of the silent weight by $1/g$ with every row, whatever the rows say: after $n$ rows by $g^{-n}$, without bound. Engineers call this **wind-up**. The drift can doubt no more than the prior did.
 
 # %%
 memories = session.pick(smoke=[7, 12, 50], lesson=[4, 7, 12, 25, 50, 100])
@@ -135,7 +135,7 @@ tracks = {(way, memory): views.follow(silent, way, memory) for way in views.WAYS
 views.ellipses_figure(silent, {way: tracks[way, 12] for way in views.WAYS})
 
 # %% [markdown]
-# All three have $\lambda = \gamma^2 = 1 - 1/12$. In width, which is still being asked, each keeps its size. (The drift's is larger: it adds most where most is known.) In height they part.
+# All three have $g = \gamma^2 = 1 - 1/12$. In width, which is still being asked, each keeps its size. (The drift's is larger: it adds most where most is known.) In height they part.
 #
 # Now choose a way and a memory. Look at the shaded stretch: how wide is the band, is the grey truth in it, and where does the mean go? Then look just after it: which one lets the first row decide almost alone? (In the shade an exponential mean may still move a little: the belief about weight 2 hangs together with that about weight 1.)
 
@@ -202,15 +202,15 @@ claim(
 #
 # - *Wind-up*: a direction without rows, or with faint ones, and exponential forgetting. The leak bounds it at the prior.
 # - *A prior in the wrong place*: the drift forgets towards it. Put it where the weights live, or centre the targets.
-# - *Many directions, few rows*: one $\lambda$ or $\gamma$ serves all, and a memory short enough for the weight that moves is too short for those that stand still.
+# - *Many directions, few rows*: one $g$ or $\gamma$ serves all, and a memory short enough for the weight that moves is too short for those that stand still.
 # - *Jumps*: all three forget steadily. A change that comes at once is followed late.
-# - *Single precision*: $A - g\phi^\top A$ is a difference of nearly equal numbers, and may lose its positivity (lesson 06 keeps a square root).
+# - *Single precision*: $A - G\phi^\top A$ is a difference of nearly equal numbers, and may lose its positivity (lesson 06 keeps a square root).
 #
 # ## Common mistakes
 #
 # - *Reading the belief at the wrong moment.* Just after a row it is about now; to predict the next row, forget first.
 # - *$\gamma$ where $\gamma^2$ belongs.* The mean shrinks by $\gamma$, the covariance by its square.
-# - *Reading $\lambda$ alone.* About $1/(1-\lambda)$ *steps* are remembered: in blocks of ten, ten times as many rows.
+# - *Reading $g$ alone.* About $1/(1-g)$ *steps* are remembered: in blocks of ten, ten times as many rows.
 # - *Inverting $A$ in every step.* It costs $O(p^3)$, for what a product gives.
 #
 # ## Exercises

@@ -73,9 +73,9 @@ views.drift_figure(SEED, n=session.pick(smoke=300, lesson=900))
 #
 # Is an error of 3 bad? That depends on what was possible. **Regret** subtracts the loss of a comparator, chosen *in hindsight*, with all answers known. For losses $\ell_t$ and predictions $p_t$ (Cesa-Bianchi and Lugosi 2006, ch. 1 and 2),
 #
-# $$R_T = \sum_{t=1}^T \ell_t(p_t) \;-\; \min_{u} \sum_{t=1}^T \ell_t(u).$$
+# $$R_T = \sum_{t=1}^T \ell_t(p_t) \;-\; \min_{p} \sum_{t=1}^T \ell_t(p).$$
 #
-# Take the smallest case, which we keep for a while: predict a number $y_t$, with $\ell_t(p) = (y_t-p)^2$. The best fixed $u$ is the mean of all the $y_t$. Regret against one fixed prediction is called **static**. On a stream without drift, with noise of variance $r$, the running mean has expected static regret $r\,(1 + \sum_{t<T} 1/t)$ when its first guess is the true mean: about $r\log T$, a price per row that goes to nothing.
+# Take the smallest case, which we keep for a while: predict a number $y_t$, with $\ell_t(p) = (y_t-p)^2$. The best fixed $p$ is the mean of all the $y_t$. Regret against one fixed prediction is called **static**. On a stream without drift, with noise of variance $r$, the running mean has expected static regret $r\,(1 + \sum_{t<T} 1/t)$ when its first guess is the true mean: about $r\log T$, a price per row that goes to nothing.
 #
 # With drift the best *fixed* prediction is a weak opponent. So compare with the best one **for each segment** as well. Here the mean switches between two values; the learner steps by a rate $a$ towards each answer:
 #
@@ -90,7 +90,7 @@ static = [regret(switching, track(switching, a)).mean().item() / 1000 for a in r
 segments = [regret(switching, track(switching, a), changes).mean().item() / 1000 for a in rates]
 views.regret_figure(rates, static, segments, session.pick(smoke=100, lesson=1000), generator)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Cesa-Bianchi and Lugosi 2006, regret"
 values = {"one for all": min(static), "one per segment": min(segments)}
 claim(
     "where the mean switches, the best rate has negative regret against one fixed prediction and positive against one per segment",
@@ -103,11 +103,11 @@ claim(
 #
 # ## How fast? An exact answer
 #
-# Both ends of the right panel are bad. A small rate *lags*; a large one chases *noise*. In one case we can solve the dilemma. Let the mean wander, $m_{t+1} = m_t + d_t$ with steps of variance $q$, and let $y_t = m_t + e_t$ with noise of variance $r$. The error $m_t - p_t$ is first shrunk by $1-a$, then gets the new step and a share $a$ of the noise. So its variance $V$ settles where $V = (1-a)^2 V + q + a^2 r$:
+# Both ends of the right panel are bad. A small rate *lags*; a large one chases *noise*. In one case we can solve the dilemma. Let the mean $\mu_t$ wander, by independent steps of variance $q$, and let $y_t$ be $\mu_t$ plus noise of variance $r$. The error $\mu_t - p_t$ is first shrunk by $1-a$, then gets the new step and a share $a$ of the noise. So its variance $V$ settles where $V = (1-a)^2 V + q + a^2 r$:
 #
-# $$V(a) = \underbrace{\frac{q}{a(2-a)}}_{\text{lag}} + \underbrace{\frac{a\,r}{2-a}}_{\text{noise}}, \qquad a^\star = \frac{\sqrt{s^2+4s}-s}{2},\quad s = \frac qr .$$
+# $$V(a) = \underbrace{\frac{q}{a(2-a)}}_{\text{lag}} + \underbrace{\frac{a\,r}{2-a}}_{\text{noise}}, \qquad a^\star = \frac{2}{1+\sqrt{1+4r/q}} .$$
 #
-# The best rate $a^\star$ is the settled gain of a *Kalman filter* (Kalman 1960; Muth 1960): here plain gradient descent, with the right rate, ends up as good as the best filter. For slow drift $a^\star\approx\sqrt s$. Grey is $V$, exact; blue is gradient descent on streams.
+# The best rate $a^\star$ is the settled gain of a *Kalman filter* (Kalman 1960; Muth 1960): here plain gradient descent, with the right rate, ends up as good as the best filter. For slow drift $a^\star\approx\sqrt{q/r}$. Grey is $V$, exact; blue is gradient descent on streams.
 
 # %%
 steps = [0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9]
@@ -115,7 +115,7 @@ runs = session.pick(smoke=40, lesson=60)
 errors = {q: views.measured_errors(steps, q, generator, runs=runs) for q in (0.001, 0.03, 1.0)}
 views.rates_figure(steps, errors)
 
-# %% tags=["claim"]
+# %% tags=["claim"] equation="Muth 1960, the best constant rate"
 ratios = [found / tracking_error(a, q) for q, row in errors.items() for a, found in zip(steps, row) if a >= 0.04]
 off = max(abs(ratio - 1) for ratio in ratios)
 lost = max(tracking_error(steps[row.index(min(row))], q) / tracking_error(best_rate(q), q) for q, row in errors.items())

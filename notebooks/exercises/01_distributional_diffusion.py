@@ -38,7 +38,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · eq. (12)
 #
-# The clean points are $x_0 \sim N(0, I)$, and a model draws $X \sim N(0, s^2 I)$; $X'$ is a second, independent draw of the model. Trained with the whole repulsion, $\lambda = 1$, the best spread is the data's own, $s = 1$. Somebody halves the repulsion. Now the loss is, at $\beta = 1$ and $\lambda = \tfrac12$,
+# The clean points are $x_0 \sim \mathcal N(0, I)$, and a model draws $X \sim \mathcal N(0, s^2 I)$; $X'$ is a second, independent draw of the model. Trained with the whole repulsion, $\lambda = 1$, the best spread is the data's own, $s = 1$. Somebody halves the repulsion. Now the loss is, at $\beta = 1$ and $\lambda = \tfrac12$,
 #
 # $$S(s) = \mathbb E|X - x_0| - \frac{\lambda}{2}\, \mathbb E|X - X'| .$$
 #
@@ -57,7 +57,7 @@ check("01.1", best_spread_at_half)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# $X - x_0$ and $X - X'$ are both Gaussian with mean 0. What are their variances? And $\mathbb E|N(0, vI)| = c\sqrt v$, with a constant $c$ that does not matter here.
+# $X - x_0$ and $X - X'$ are both Gaussian with mean 0. What are their variances? And $\mathbb E|\mathcal N(0, vI)| = c\sqrt v$, with a constant $c$ that does not matter here.
 #
 # </details>
 #
@@ -79,7 +79,7 @@ check("01.1", best_spread_at_half)
 #
 # Difficulty 3/5 · 10 minutes · eq. (12)
 #
-# Same data, same model, but now distances enter to the power $\beta$, with $0 < \beta < 2$. Write the best spread as a function of $\lambda$ and $\beta$. You may use $\mathbb E|N(0, vI)|^\beta = c\,v^{\beta/2}$. Before you derive: as $\beta$ grows towards 2 with $\lambda$ fixed below 1, does the best model become wider or narrower?
+# Same data, same model, but now distances enter to the power $\beta$, with $0 < \beta < 2$. Write the best spread as a function of $\lambda$ and $\beta$. You may use $\mathbb E|\mathcal N(0, vI)|^\beta = c\,v^{\beta/2}$. Before you derive: as $\beta$ grows towards 2 with $\lambda$ fixed below 1, does the best model become wider or narrower?
 
 
 # %% tags=["exercise"]
@@ -262,7 +262,7 @@ check("01.5", step)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Put $x_t = \alpha_t x_0 + \sigma_t \varepsilon$ into the step. The factor of $x_0$ becomes $\alpha_s$. The old noise keeps the weight $\sigma_s c$ with $c = e^2 r_{11} + 1 - e^2$, the new noise gets $\sigma_s\sqrt{1 - c^2}$, and the squares add up to $\sigma_s^2$. So $x_s$ has the right law for *every* churn: churn only exchanges old noise for new.
+# Put $x_t = \alpha_t x_0 + \sigma_t \varepsilon$ into the step. The factor of $x_0$ becomes $\alpha_s$. The old noise keeps the weight $\sigma_s\kappa$ with $\kappa = e^2 r_{11} + 1 - e^2$, the new noise gets $\sigma_s\sqrt{1 - \kappa^2}$, and the squares add up to $\sigma_s^2$. So $x_s$ has the right law for *every* churn: churn only exchanges old noise for new.
 #
 # </details>
 

@@ -40,9 +40,9 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · Proposition 3.1
 #
-# A draft comes from $p = N(m_p, \sigma^2 I)$, the target's step is $q = N(m_q, \sigma^2 I)$. A coupling turns the draft into a draw of $q$, and keeps it unchanged as often as it can. The best possible share is the overlap of the two densities,
+# A draft comes from $p = \mathcal N(m_p, \sigma^2 I)$, the target's step is $q = \mathcal N(m_q, \sigma^2 I)$. A coupling turns the draft into a draw of $q$, and keeps it unchanged as often as it can. The best possible share is the overlap of the two densities,
 #
-# $$P(\text{kept}) = \int \min(p(x), q(x))\, dx .$$
+# $$\Pr(\text{kept}) = \int \min(p(x), q(x))\, dx .$$
 #
 # Now a good draft: in each of 400 dimensions its mean misses by a tenth of $\sigma$, which in a picture nobody would see. What share of its drafts is kept? Guess first: nearly all, a half, a third, next to none? Then write the share for any gap and any number of dimensions.
 
@@ -77,7 +77,7 @@ check("02.1", share_kept)
 #
 # Turned, the problem has one dimension, with means $|D| = |m_p - m_q|/\sigma$ apart. The smaller density is that of the mean further away, so each side adds a tail that begins at $|D|/2$: the share is $2\,\Phi(-|D|/2)$. Here $|D| = 0.1\sqrt{400} = 2$, and it is 0.32: a third, though each coordinate alone would keep 0.96. At 40,000 dimensions $|D| = 20$, and nothing is kept.
 #
-# *Why no coupling keeps more.* Let $X \sim p$ be the draft and $Y \sim q$ the value, coupled in any way. Split space into $A$, where $p \le q$, and the rest. Then $P(X = Y) = P(X = Y \in A) + P(X = Y \notin A) \le P(X \in A) + P(Y \notin A) = \int_A p + \int_{A^c} q = \int \min(p, q)$, which is 1 minus the total variation distance.
+# *Why no coupling keeps more.* Let $X \sim p$ be the draft and $Y \sim q$ the value, coupled in any way. Split space into $A$, where $p \le q$, and the rest. Then $\Pr(X = Y) = \Pr(X = Y \in A) + \Pr(X = Y \notin A) \le \Pr(X \in A) + \Pr(Y \notin A) = \int_A p + \int_{A^c} q = \int \min(p, q)$, which is 1 minus the total variation distance.
 #
 # </details>
 
@@ -133,7 +133,7 @@ check("02.2", replacement)
 #
 # Now the drafts are Gaussian steps, one in each row. With $z = (\text{draft} - m_p)/\sigma$ and $D = (m_p - m_q)/\sigma$:
 #
-# - the draft is kept where $\text{uniform} \le \dfrac{N(z + D;\, 0, I)}{N(z;\, 0, I)}$,
+# - the draft is kept where $\text{uniform} \le \dfrac{\mathcal N(z + D;\, 0, I)}{\mathcal N(z;\, 0, I)}$,
 # - otherwise $z$ is reflected in the plane through 0 at right angles to $e = D/|D|$, and the value is $m_q$ plus $\sigma$ times the mirror image.
 #
 # Write it, for any number of dimensions. In the lesson's sampler some rows have $m_p = m_q$.
@@ -172,7 +172,7 @@ check("02.3", couple)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Only the part of the noise along $e$ matters: the rest is copied in both cases, and it is $N(0, I)$ as it should be. Let $u$ be that part, with density $\varphi(u)$ before the decision. Measured from the target's mean, a kept draft sits at $v = u + |D|$; kept drafts have density $\min(\varphi(v - |D|), \varphi(v))$ there. A rejected $u$ has density $\max(\varphi(u) - \varphi(u + |D|), 0)$, and the mirror sends it to $v = -u$. Since $\varphi$ is symmetric, reflected drafts have density $\max(\varphi(v) - \varphi(v - |D|), 0)$. The sum is $\varphi(v)$, the target.
+# Only the part of the noise along $e$ matters: the rest is copied in both cases, and it is $\mathcal N(0, I)$ as it should be. Let $u$ be that part, with density $\varphi(u)$ before the decision. Measured from the target's mean, a kept draft sits at $v = u + |D|$; kept drafts have density $\min(\varphi(v - |D|), \varphi(v))$ there. A rejected $u$ has density $\max(\varphi(u) - \varphi(u + |D|), 0)$, and the mirror sends it to $v = -u$. Since $\varphi$ is symmetric, reflected drafts have density $\max(\varphi(v) - \varphi(v - |D|), 0)$. The sum is $\varphi(v)$, the target.
 #
 # This is 02.2 once more: the rejected drafts have just the *shape* of what is missing, on the wrong side. A mirror replaces the draw from $\max(q - p, 0)$, costs nothing, and needs no model. The package has it as `companion.methods.speculative.reflection_coupling`.
 #
@@ -243,7 +243,7 @@ check("02.4", {"p_value": p_value, "wrong": wrong})
 #
 # <details><summary>Hint 2</summary>
 #
-# Their mean will tell you nothing, since drafts miss in all directions. But the mean of $N$ squares should be 1, with standard deviation $\sqrt{2/N}$. It may be too large or too small. (Or compare the whole histogram with $N(0, 1)$: Kolmogorov and Smirnov's test does.)
+# Their mean will tell you nothing, since drafts miss in all directions. But the mean of $N$ squares should be 1, with standard deviation $\sqrt{2/N}$. It may be too large or too small. (Or compare the whole histogram with $\mathcal N(0, 1)$: Kolmogorov and Smirnov's test does.)
 #
 # </details>
 

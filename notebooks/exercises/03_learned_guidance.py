@@ -39,7 +39,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # A model was fine-tuned to know classes and stopped early. Its conditional prediction has gone only a share $a$ of the way from the unconditional one to the right one,
 #
-# $$x_c = x_u + a\,(x^* - x_u) .$$
+# $$x_c = x_u + a\,(x^\star - x_u) .$$
 #
 # Which weight $w$ makes the guided prediction $x_c + w\,(x_c - x_u)$ right? Write it for the shares 0.9, 0.5 and 0.25, on paper first.
 #
@@ -84,7 +84,7 @@ check("03.1", {"repairs": repairs, "best_weight": best_weight})
 #
 # $(1 + w)\,a = 1$ gives $w = 1/a - 1$: a ninth, 1, and 3. The less a prediction has learned, the more it must be exaggerated: one that has gone a quarter of its way wants three times its own step on top.
 #
-# In general $w^* = \mathbb E\langle x_0 - x_c, d\rangle / \mathbb E|d|^2$, a regression of what is still missing on the direction that guidance knows. Errors across $d$ stay. If $x_c$ is the exact mean, then given $x_t$ and the class $x_0 - x_c$ has mean 0, while $d$ is fixed. So the mean in the numerator is 0, and so is the weight. This regression is a way to *see* what guidance is for. Why the paper does not learn from it is the matter of 03.5.
+# In general $w^\star = \mathbb E\langle x_0 - x_c, d\rangle / \mathbb E|d|^2$, a regression of what is still missing on the direction that guidance knows. Errors across $d$ stay. If $x_c$ is the exact mean, then given $x_t$ and the class $x_0 - x_c$ has mean 0, while $d$ is fixed. So the mean in the numerator is 0, and so is the weight. This regression is a way to *see* what guidance is for. Why the paper does not learn from it is the matter of 03.5.
 #
 # </details>
 
@@ -152,10 +152,10 @@ check("03.2", {"guided": guided, "limited": limited, "evaluations": evaluations}
 #
 # Difficulty 3/5 · 15 minutes · Bradley and Nakkiran (2025), section 3
 #
-# Guided scores are the scores of $p_t(x|c)^{1+w} / p_t(x)^w$ at *each* time. So guidance samples that powered density of the data, one often reads. Does it? Take one dimension, a class $p(x|c) = N(m, v_c)$, and all data, $p(x) = N(0, v_u)$ with $v_u > v_c$. Here everything can be computed, without any samples.
+# Guided scores are the scores of $p_t(x|c)^{1+w} / p_t(x)^w$ at *each* time. So guidance samples that powered density of the data, one often reads. Does it? Take one dimension, a class $p(x|c) = \mathcal N(m, v_c)$, and all data, $p(x) = \mathcal N(0, v_u)$ with $v_u > v_c$. Here everything can be computed, without any samples.
 #
 # 1. `powered`: mean and variance of the density proportional to $p(x|c)^{1+w} / p(x)^w$.
-# 2. `sampled`: mean and variance of what the guided sampler (DDIM) makes of $N(0, 1)$ on its way down `times`. With $a = 1 - t$, the posterior mean of a Gaussian $N(m, v)$ is $m + \frac{a v}{a^2 v + t^2}\,(x_t - a m)$, and a step to $s$ gives
+# 2. `sampled`: mean and variance of what the guided sampler (DDIM) makes of $\mathcal N(0, 1)$ on its way down `times`. With $a = 1 - t$, the posterior mean of a Gaussian $\mathcal N(m, v)$ is $m + \frac{a v}{a^2 v + t^2}\,(x_t - a m)$, and a step to $s$ gives
 # $$x_s = \tfrac{s}{t}\, x_t + \big(1 - s - (1 - t)\tfrac{s}{t}\big)\,(\text{guided prediction}) .$$
 # 3. `narrower`: which of the two has the smaller variance? Guess before you compute.
 

@@ -40,7 +40,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 3/5 · 15 minutes · the adaptive bandwidth of two Gaussians
 #
-# Particles are $N(0, s^2 I)$ and data $N(\mu, s^2 I)$ in $d$ dimensions, at the distance $r = |\mu|$. The kernel is *normalised*, $k_a(x, y) = a^{-d} \exp(-|x - y|^2 / (2 a^2))$ with the bandwidth $a$. How large a bandwidth makes the force $|\nabla_\mu \mathrm{MMD}^2|$ largest?
+# Particles are $\mathcal N(0, s^2 I)$ and data $\mathcal N(\mu, s^2 I)$ in $d$ dimensions, at the distance $r = |\mu|$. The kernel is *normalised*, $k_a(x, y) = a^{-d} \exp(-|x - y|^2 / (2 a^2))$ with the bandwidth $a$, the lesson's $h$. How large a bandwidth makes the force $|\nabla_\mu \mathrm{MMD}^2|$ largest?
 #
 # 1. `best`: that bandwidth, as a function of $r$, $s$ and $d$. It is 0 where every narrower kernel is stronger.
 # 2. `blind`: the distance $r$ up to which it is 0.
@@ -67,7 +67,7 @@ check("04.1", {"best": best, "blind": blind})
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# Only $\mathbb E\,k(X, Y)$ depends on $\mu$. The difference of a particle and a data point is $N(-\mu, 2 s^2 I)$. A kernel is a Gaussian, too, and the mean of one Gaussian under another adds variances: $\mathbb E\,k(X, Y) = v^{-d/2} \exp(-r^2 / (2 v))$ with $v = a^2 + 2 s^2$.
+# Only $\mathbb E\,k(X, Y)$ depends on $\mu$. The difference of a particle and a data point is $\mathcal N(-\mu, 2 s^2 I)$. A kernel is a Gaussian, too, and the mean of one Gaussian under another adds variances: $\mathbb E\,k(X, Y) = v^{-d/2} \exp(-r^2 / (2 v))$ with $v = a^2 + 2 s^2$.
 #
 # </details>
 #
@@ -272,7 +272,7 @@ check("04.4", squared_mmd)
 #
 # Difficulty 4/5 · 20 minutes · the gradient penalty of the objective
 #
-# The loss of the witness has three terms: minus $\mathrm{MMD}^2$, a penalty on slopes $|\nabla f|$ above 1, and a small shrinkage, the mean of $|\phi|^2$. What if there is no penalty? Here is a witness of eight Gaussians, trained with it and without, and the flow from $N(0, I)$ with steps of 0.1. The last number is a repair: at each level the step is divided by the median slope at the particles.
+# The loss of the witness has three terms: minus $\mathrm{MMD}^2$, a penalty on slopes $|\nabla f|$ above 1, and a small shrinkage, the mean of $|\phi|^2$. What if there is no penalty? Here is a witness of eight Gaussians, trained with it and without, and the flow from $\mathcal N(0, I)$ with steps of 0.1. The last number is a repair: at each level the step is divided by the median slope at the particles.
 
 # %% tags=["nbval-ignore-output"]
 few, updates = session.pick(smoke=(10, 20), lesson=(200, 400))
@@ -408,7 +408,7 @@ check("04.6", {"ratio": ratio, "words": words})
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# A is training points, each coordinate moved by about 0.1: a ratio below 0.1. Its signal distance is as good as that of B, fresh draws, since copies of good data are good data to every test that compares laws. C is $N(0, I)$, where the flows start, and its ratio is 1, too: it is as far from the training points as fresh data are, and in the wrong place. So a flow should be drawn with *both* numbers, signal distance against nearest-train ratio.
+# A is training points, each coordinate moved by about 0.1: a ratio below 0.1. Its signal distance is as good as that of B, fresh draws, since copies of good data are good data to every test that compares laws. C is $\mathcal N(0, I)$, where the flows start, and its ratio is 1, too: it is as far from the training points as fresh data are, and in the wrong place. So a flow should be drawn with *both* numbers, signal distance against nearest-train ratio.
 #
 # The median hides what fewer than half of the particles do: with 40 % of exact copies among fresh points the ratio is still above 0.9. Whoever fears a few copies counts particles whose own distance is far below that of fresh data.
 #

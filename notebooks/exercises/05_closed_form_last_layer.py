@@ -43,10 +43,10 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # For given features the best last layer is known. Put it in, and a loss of the features alone is left, with $\beta > 0$ (`ridge`):
 #
-# $$L^*(F) = \min_W\; \tfrac{1}{2n} |Y - F W|^2 + \tfrac{\beta}{2} |W|^2 .$$
+# $$\mathcal L^\star(F) = \min_W\; \tfrac{1}{2n} |Y - F W|^2 + \tfrac{\beta}{2} |W|^2 .$$
 #
-# 1. `reduced`: the value of $L^*$, from the kernel $K = F F^\top$ alone. Your function never sees $F$, nor $W$.
-# 2. `slope`: the derivative of $L^*$ by each entry of $F$, without autograd. $W$ depends on $F$. Does that matter?
+# 1. `reduced`: the value of $\mathcal L^\star$, from the kernel $K = F F^\top$ alone. Your function never sees $F$, nor $W$.
+# 2. `slope`: the derivative of $\mathcal L^\star$ by each entry of $F$, without autograd. $W$ depends on $F$. Does that matter?
 
 
 # %% tags=["exercise"]
@@ -82,16 +82,16 @@ check("05.1", {"reduced": reduced, "slope": slope})
 #
 # <details><summary>Hint 2</summary>
 #
-# By the chain rule $\mathrm dL^*/\mathrm dF$ is the slope at fixed $W$ plus $\partial L/\partial W$ times what $W$ does. How large is $\partial L/\partial W$ at the minimum? At fixed $W$, the derivative of $\frac{1}{2n}|Y - F W|^2$ is residual times $W^\top$.
+# By the chain rule $\mathrm d\mathcal L^\star/\mathrm dF$ is the slope at fixed $W$ plus $\partial\mathcal L/\partial W$ times what $W$ does. How large is $\partial\mathcal L/\partial W$ at the minimum? At fixed $W$, the derivative of $\frac{1}{2n}|Y - F W|^2$ is residual times $W^\top$.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# The residual is $n\beta A$. So $L^* = \frac{n\beta^2}{2} |A|^2 + \frac\beta2 \operatorname{tr}(A^\top K A) = \frac\beta2 \operatorname{tr}\big(A^\top (n\beta I + K) A\big) = \frac\beta2 \operatorname{tr}(Y^\top A)$. The features count only through their inner products: turned or mirrored, they are as good.
+# The residual is $n\beta A$. So $\mathcal L^\star = \frac{n\beta^2}{2} |A|^2 + \frac\beta2 \operatorname{tr}(A^\top K A) = \frac\beta2 \operatorname{tr}\big(A^\top (n\beta I + K) A\big) = \frac\beta2 \operatorname{tr}(Y^\top A)$. The features count only through their inner products: turned or mirrored, they are as good.
 #
-# *The slope.* $\partial L/\partial W = 0$ at the best $W$, so the second term of the chain rule is 0 whatever $W$ does, and $-\frac1n (Y - F W) W^\top$ is all. From the kernel form you get the same: $-\frac\beta2 \operatorname{tr}(A^\top \mathrm dK\, A)$ with $\mathrm dK = \mathrm dF\, F^\top + F\, \mathrm dF^\top$ is $-\beta A A^\top F = -\frac1n (n\beta A)(F^\top A)^\top$. A graph through the solve would find these numbers, too, with more work and more memory.
+# *The slope.* $\partial\mathcal L/\partial W = 0$ at the best $W$, so the second term of the chain rule is 0 whatever $W$ does, and $-\frac1n (Y - F W) W^\top$ is all. From the kernel form you get the same: $-\frac\beta2 \operatorname{tr}(A^\top \mathrm dK\, A)$ with $\mathrm dK = \mathrm dF\, F^\top + F\, \mathrm dF^\top$ is $-\beta A A^\top F = -\frac1n (n\beta A)(F^\top A)^\top$. A graph through the solve would find these numbers, too, with more work and more memory.
 #
 # It hangs on $W$ being *the* minimum: another ridge in the solve than in the loss, or a $W$ of older features, and the second term is back.
 #
@@ -330,7 +330,7 @@ show(chosen, batch_sizes=(16, 256)) if ... not in chosen else None
 #
 # 1. `update`: mean and covariance after a batch, in covariance form. With the gain $G = P F^\top (F P F^\top + I)^{-1}$, the only inverse is one of rows times rows (any form that gives the same is accepted).
 # 2. `forget`: the covariance just before a batch, so that `forget` and then `update` do what the recursion does.
-# 3. `drift`: another way to forget. The weights themselves move, $W \leftarrow \kappa W + \text{noise}$ with `keep` $\kappa$, and the noise is such that the prior $N(0, I/\beta)$ stays as it is. Mean and covariance after it.
+# 3. `drift`: another way to forget. The weights themselves move, $W \leftarrow \gamma W + \text{noise}$ with `keep` $\gamma$, and the noise is such that the prior $\mathcal N(0, I/\beta)$ stays as it is. Mean and covariance after it.
 
 
 # %% tags=["exercise"]
@@ -372,7 +372,7 @@ check("05.5", {"update": update, "forget": forget, "drift": drift})
 #
 # <details><summary>Hint 2</summary>
 #
-# $(g P^{-1} + (1 - g)\beta I)^{-1} = (g I + (1 - g)\beta P)^{-1} P$, which needs no $P^{-1}$. For `drift`: the variance of $\kappa W$ is $\kappa^2$ times that of $W$. Which variance must the noise have, if $1/\beta$ shall stay $1/\beta$?
+# $(g P^{-1} + (1 - g)\beta I)^{-1} = (g I + (1 - g)\beta P)^{-1} P$, which needs no $P^{-1}$. For `drift`: the variance of $\gamma W$ is $\gamma^2$ times that of $W$. Which variance must the noise have, if $1/\beta$ shall stay $1/\beta$?
 #
 # </details>
 
@@ -416,7 +416,7 @@ figures.describe(figure, alt)
 #
 # $(P^{-1} + F^\top F)^{-1} = P - P F^\top (I + F P F^\top)^{-1} F P$ by Woodbury, and $A^{-1} F^\top = P F^\top (I + F P F^\top)^{-1}$ is the push-through of 05.2 once more: there the covariance is $I/(b\lambda)$, and so a proximal step is one update of a filter that believes every direction equally unsure before each batch.
 #
-# Forgetting adds $Q = P' - P$ to the covariance before a batch. As a share of the covariance it is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds $(1 - \kappa^2)(I/\beta - P)$. From a sure belief that is far more. With $\beta = 1$, $\kappa^2 = g = 0.95$ and $P = 0.01$ it is 0.05, against 0.0005. It also lets the mean go home to 0. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
+# Forgetting adds $Q = P' - P$ to the covariance before a batch. As a share of the covariance it is the more, the surer the belief is, and none at the prior. Only the covariance changes: with nothing new to see the filter keeps what it thought, and doubts it more and more. The drift, known as an Ornstein-Uhlenbeck process, adds $(1 - \gamma^2)(I/\beta - P)$. From a sure belief that is far more. With $\beta = 1$, $\gamma^2 = g = 0.95$ and $P = 0.01$ it is 0.05, against 0.0005. It also lets the mean go home to 0. Forgetting trusts old rows less. The drift says that the *weights* have moved, back to where weights are before any data. In lesson 06 that is a design decision.
 #
 # </details>
 

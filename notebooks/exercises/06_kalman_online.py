@@ -16,7 +16,7 @@
 # - **Minutes**: 90 in all, 10 to 20 each. They build on each other in order, but each can be done alone.
 # - **How**: put your answer in place of the dots, run the cell, then run its check. A check tries your answer on random inputs and names the first property that fails. Use it as often as you like. Two hints wait below each exercise.
 #
-# As in the lesson, rows are samples: features $\Phi$ $(b, m)$, targets $Y$ $(b, K)$. A belief is a mean $M$ $(m, K)$ and a covariance $A$ $(m, m)$, which all columns of the weights share. The prior is $N(0, \sigma_w^2 I)$ with $\sigma_w^2$ the `weight_variance`; the targets have the `noise_variance` $\sigma^2$.
+# As in the lesson, rows are samples: features $\Phi$ $(b, m)$, targets $Y$ $(b, K)$. A belief is a mean $M$ $(m, K)$ and a covariance $A$ $(m, m)$, which all columns of the weights share. The prior is $\mathcal N(0, \sigma_w^2 I)$ with $\sigma_w^2$ the `weight_variance`; the targets have the `noise_variance` $\sigma^2$.
 
 # %% tags=["parameters"]
 PROFILE = "lesson"
@@ -115,9 +115,9 @@ figures.describe(figure, alt)
 #
 # Difficulty 2/5 · 10 minutes · the drift of the weights, which preserves their variance
 #
-# Each column of the weights moves by $w_n = \gamma\, w_{n-1} + \varepsilon_n$. The noise $\varepsilon_n$ is Gaussian, independent of all before, and alike in all directions. It is just so strong that weights which have the law $N(0, \sigma_w^2 I)$ have it after the drift as well.
+# Each column of the weights moves by $w_n = \gamma\, w_{n-1} + \varepsilon_n$. The noise $\varepsilon_n$ is Gaussian, independent of all before, and alike in all directions. It is just so strong that weights which have the law $\mathcal N(0, \sigma_w^2 I)$ have it after the drift as well.
 #
-# 06.1 took the new covariance for granted. Derive it from this law, and the new mean as well: you believe $N(M, A)$ before the drift. First find the variance of the noise.
+# 06.1 took the new covariance for granted. Derive it from this law, and the new mean as well: you believe $\mathcal N(M, A)$ before the drift. First find the variance of the noise.
 
 
 # %% tags=["exercise"]
@@ -217,7 +217,7 @@ check("06.3", {"absorb": absorb, "per_row": per_row})
 #
 # How much to forget is learned from each row before it is absorbed. Write $\gamma = e^{-\delta/2}$ with $\delta \ge 0$. Take a regression with one output, and the belief $(M, A)$ after the previous row. By it, the target $y$ of the row $\phi$ had the log-density
 #
-# $$\ell(\delta) = \log N\big(y \mid \gamma\, M^\top \phi,\;\; \gamma^2 \phi^\top A\, \phi + (1 - \gamma^2)\,\sigma_w^2 |\phi|^2 + \sigma^2\big) .$$
+# $$\ell(\delta) = \log \mathcal N\big(y \mid \gamma\, M^\top \phi,\;\; \gamma^2 \phi^\top A\, \phi + (1 - \gamma^2)\,\sigma_w^2 |\phi|^2 + \sigma^2\big) .$$
 #
 # Take one step uphill, $\delta \leftarrow \max\big(0,\; \delta + \text{rate} \cdot \ell'(\delta)\big)$. $M$ and $A$ are constants. By hand it is three lines; autograd is welcome as a check.
 
@@ -245,13 +245,13 @@ check("06.4", delta_step)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# With $e = y - \mu$ and the variance $V$, $\log N = -\frac{e^2}{2V} - \frac12 \log 2\pi V$. Its derivatives are $e/V$ by $\mu$, and $\frac12 (e^2/V - 1)/V$ by $V$. Both $\mu$ and $V$ depend on $\delta$.
+# With $e = y - \mu$ and the variance $S$, $\log \mathcal N = -\frac{e^2}{2S} - \frac12 \log 2\pi S$. Its derivatives are $e/S$ by $\mu$, and $\frac12 (e^2/S - 1)/S$ by $S$. Both $\mu$ and $S$ depend on $\delta$.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# $\mathrm d\gamma/\mathrm d\delta = -\gamma/2$ and $\mathrm d\gamma^2/\mathrm d\delta = -\gamma^2$. So $\mu' = -\frac\gamma2 M^\top \phi$ and $V' = \gamma^2 (\sigma_w^2 |\phi|^2 - \phi^\top A\, \phi)$.
+# $\mathrm d\gamma/\mathrm d\delta = -\gamma/2$ and $\mathrm d\gamma^2/\mathrm d\delta = -\gamma^2$. So $\mu' = -\frac\gamma2 M^\top \phi$ and $S' = \gamma^2 (\sigma_w^2 |\phi|^2 - \phi^\top A\, \phi)$.
 #
 # </details>
 
@@ -298,7 +298,7 @@ figures.describe(figure, alt)
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# A filter is surer than its prior where rows have been, so $c = \sigma_w^2 |\phi|^2$ is above $v_0 = \phi^\top A\, \phi$, and $V' > 0$: a larger $\delta$ widens the prediction. Is that worth it? The factor $e^2/V - 1$ says so: yes, when the squared error is above what was believed, and no when below. The term of the mean adds: if the truth lies nearer to 0 than the prediction, a shorter memory would have predicted better.
+# A filter is surer than its prior where rows have been, so $c = \sigma_w^2 |\phi|^2$ is above $v_0 = \phi^\top A\, \phi$, and $S' > 0$: a larger $\delta$ widens the prediction. Is that worth it? The factor $e^2/S - 1$ says so: yes, when the squared error is above what was believed, and no when below. The term of the mean adds: if the truth lies nearer to 0 than the prediction, a shorter memory would have predicted better.
 #
 # A step looks at one row only. Back through time it does not go: $M$ and $A$ depend on former deltas, too, and are taken as they are. The clip is needed. In quiet times most rows say *less*, and at $\delta = 0$ the filter is plain Bayes. In classification the same step is taken on the log of an average softmax.
 #

@@ -33,7 +33,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 3/5 · 10 minutes · shift of the mean
 #
-# The data are $\mathcal N(m, s^2)$ in each coordinate, with $m = 5$ and $s = 9/4$. The schedule leaks: it ends at $T = 3/4$, where $\alpha_T = 1/4$ of the signal is left and $\sigma_T = 3/4$. The sampler does not know; it starts from pure noise, $\mathcal N(0, \sigma_T^2)$, and walks down with very many steps and the exact posterior mean.
+# The data are $\mathcal N(\mu, s^2)$ in each coordinate, with $\mu = 5$ and $s = 9/4$. The schedule leaks: it ends at $T = 3/4$, where $\alpha_T = 1/4$ of the signal is left and $\sigma_T = 3/4$. The sampler does not know; it starts from pure noise, $\mathcal N(0, \sigma_T^2)$, and walks down with very many steps and the exact posterior mean.
 #
 # What is the mean of the samples at churn 0 (DDIM), and at churn 1 (DDPM)? Guess first: which is nearer to 5? Then derive both, to three digits.
 
@@ -51,20 +51,20 @@ check("f2.1", means_at_churn_0_and_1)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# At $T$ the noised data have mean $\alpha_T m$ and variance $v_T$, where $v_t = \alpha_t^2 s^2 + \sigma_t^2$. DDIM with tiny steps keeps $(x_t - \alpha_t m)/\sqrt{v_t}$ as it is. Where does a point that starts at 0 end? (The numbers make a 3-4-5 triangle.)
+# At $T$ the noised data have mean $\alpha_T\mu$ and variance $v_T$, where $v_t = \alpha_t^2 s^2 + \sigma_t^2$. DDIM with tiny steps keeps $(x_t - \alpha_t\mu)/\sqrt{v_t}$ as it is. Where does a point that starts at 0 end? (The numbers make a 3-4-5 triangle.)
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# DDPM with tiny steps retraces the noising, so given its start $x_T$ it ends at a *draw from the posterior* of $x_0$. The mean of that is $m + \frac{\alpha_T s^2}{v_T}(x_T - \alpha_T m)$. Average it over the start.
+# DDPM with tiny steps retraces the noising, so given its start $x_T$ it ends at a *draw from the posterior* of $x_0$. The mean of that is $\mu + \frac{\alpha_T s^2}{v_T}(x_T - \alpha_T\mu)$. Average it over the start.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# Let $\rho = \alpha_T s/\sqrt{v_T}$, the correlation of $x_0$ and $x_T$; here $\frac{9}{16} : \frac{15}{16} = \frac35$. At churn 0 a point at 0 lies $\alpha_T m/\sqrt{v_T}$ widths below the mean and stays so many widths below: it ends at $m - s\,\alpha_T m/\sqrt{v_T} = m(1-\rho)$. At churn 1 the average of the posterior mean is $m - \frac{\alpha_T^2 s^2}{v_T} m = m(1-\rho^2)$. Between them the mean is $m(1-\rho^{1+e^2})$ at churn $e$: fresh noise wears the memory of the start away, but it does not close the leak. `companion.foundations.one_gaussian.leaky_mean` has the formula.
+# Let $\rho = \alpha_T s/\sqrt{v_T}$, the correlation of $x_0$ and $x_T$; here $\frac{9}{16} : \frac{15}{16} = \frac35$. At churn 0 a point at 0 lies $\alpha_T\mu/\sqrt{v_T}$ widths below the mean and stays so many widths below: it ends at $\mu - s\,\alpha_T\mu/\sqrt{v_T} = \mu(1-\rho)$. At churn 1 the average of the posterior mean is $\mu - \frac{\alpha_T^2 s^2}{v_T}\mu = \mu(1-\rho^2)$. Between them the mean is $\mu(1-\rho^{1+e^2})$ at churn $e$: fresh noise wears the memory of the start away, but it does not close the leak. `companion.foundations.one_gaussian.leaky_mean` has the formula.
 #
 # </details>
 

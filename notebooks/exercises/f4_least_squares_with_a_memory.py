@@ -38,7 +38,7 @@ session = begin(PROFILE, SEED, DEVICE)
 #
 # Difficulty 2/5 · 10 minutes · the two ways to forget
 #
-# Two filters, one weight. The prior's variance is 1, the noise variance is 1. The first filter forgets exponentially with $\lambda = 0.9$; the second drifts with $\gamma^2 = 0.9$. Guess each answer, then compute it; two digits are enough.
+# Two filters, one weight. The prior's variance is 1, the noise variance is 1. The first filter forgets exponentially with $g = 0.9$; the second drifts with $\gamma^2 = 0.9$. Guess each answer, then compute it; two digits are enough.
 #
 # 1. `settled`: rows with the feature 1 come for ever. Where does the variance of the *first* filter settle, just after each row? (Its information is then as many rows as it remembers.)
 # 2. `faded`: now both have the variance 0.01, and *no* more rows come. What is the variance of the first filter after 20 steps?
@@ -61,13 +61,13 @@ check("f4.1", silence)
 # %% [markdown] tags=["hint"]
 # <details><summary>Hint 1</summary>
 #
-# Work with the information $1/A$ for the first two: each step multiplies it by $\lambda$, and a row with the feature 1 then adds 1. For the drift work with what has been learned, $1 - A$.
+# Work with the information $1/A$ for the first two: each step multiplies it by $g$, and a row with the feature 1 then adds 1. For the drift work with what has been learned, $1 - A$.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Settled means $1/A = \lambda/A + 1$. In silence $A$ is multiplied by $1/\lambda$ twenty times, and $1 - A$ by $\gamma^2$ twenty times. For `passed`, solve $0.01\,\lambda^{-n} = 1$.
+# Settled means $1/A = g/A + 1$. In silence $A$ is multiplied by $1/g$ twenty times, and $1 - A$ by $\gamma^2$ twenty times. For `passed`, solve $0.01\,g^{-n} = 1$.
 #
 # </details>
 
@@ -89,7 +89,7 @@ figures.describe(
 # %% [markdown] tags=["solution"]
 # <details><summary>Why this is right</summary>
 #
-# $1/A = \lambda/A + 1$ gives $1/A = 1/(1-\lambda) = 10$ rows, and the variance is $1/10$. In silence the first filter's variance is $0.01 \cdot 0.9^{-20} \approx 0.082$, and the second's $1 - 0.9^{20} \cdot 0.99 \approx 0.88$. *At first the drift forgets much faster*: it adds most where most is known, and exponential forgetting adds there almost nothing. After 44 steps it is the other way round: the one has passed the prior and goes on for ever, the other has arrived. So the same share, 0.9, is not the same forgetting.
+# $1/A = g/A + 1$ gives $1/A = 1/(1-g) = 10$ rows, and the variance is $1/10$. In silence the first filter's variance is $0.01 \cdot 0.9^{-20} \approx 0.082$, and the second's $1 - 0.9^{20} \cdot 0.99 \approx 0.88$. *At first the drift forgets much faster*: it adds most where most is known, and exponential forgetting adds there almost nothing. After 44 steps it is the other way round: the one has passed the prior and goes on for ever, the other has arrived. So the same share, 0.9, is not the same forgetting.
 #
 # </details>
 

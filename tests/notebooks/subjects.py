@@ -58,3 +58,16 @@ def word_count(path: Path) -> int:
 def headings(path: Path) -> list[str]:
     cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     return re.findall(r"^#{1,3} +(.+?) *$", "\n".join(cells), flags=re.MULTILINE)
+
+
+def formulas(path: Path) -> list[str]:
+    """What stands between dollars in the markdown cells, outside of code."""
+    text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    text = re.sub(r"```.*?```|`[^`\n]*`", " ", text, flags=re.DOTALL)
+    return re.findall(r"\$\$?([^$]+)\$\$?", text)
+
+
+def assert_links_lead_to_notebooks(text: str) -> None:
+    links = re.findall(r"\]\((?:\.\./)+notebooks/([\w./-]+)\)", text)
+    assert links
+    assert {link for link in links if not (NOTEBOOKS / link).exists()} == set()
