@@ -67,6 +67,11 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
         command.add_argument(f"--{name}", type=float, metavar="X", help=f"limit: {unit}")
     command.set_defaults(run=run_grade)
 
+    command = commands.add_parser("seeds", help="run the lessons with five seeds and keep what they claim (an hour)")
+    command.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 05; all by default")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time")
+    command.set_defaults(run=run_seeds)
+
     command = commands.add_parser("nbgrader", help="write a course for nbgrader into a new folder")
     command.add_argument("--out", type=Path, required=True, metavar="COURSE", help="where to")
     command.set_defaults(run=run_nbgrader)
@@ -130,6 +135,25 @@ def run_grade(options: argparse.Namespace) -> int:
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     print(f"{told}. The table is {options.out}, what each student is told is in {pages}.")
     return 0
+
+
+def run_seeds(options: argparse.Namespace) -> int:
+    from companion.classroom.claims_table import make
+
+    try:
+        found = make(options.lessons, options.jobs)
+    except (ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    fallen = [
+        f"{name}, seed {seed}: {claim['claim']}"
+        for name, kept in found.items()
+        for seed, claims in kept["seeds"].items()
+        for claim in claims
+        if not claim["held"]
+    ]
+    print("\n".join(fallen) or "Every claim held with every seed.")
+    return 1 if fallen else 0
 
 
 def run_nbgrader(options: argparse.Namespace) -> int:

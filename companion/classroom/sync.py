@@ -9,7 +9,6 @@ is copied into the pair without running anything.
 """
 
 import ast
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -74,10 +73,6 @@ def sync(root: Path = ROOT, force: bool = False, say: Callable[[str], None] = pr
         path.unlink()
         written.append(path)
         say(f"removed {path.relative_to(root).as_posix()}")
-    if importlib.util.find_spec("companion.classroom.book_pages"):
-        from companion.classroom import book_pages
-
-        book_pages.write()
     if failed:
         raise SyncFailed(f"These did not run: {', '.join(failed)}.")
     return written
