@@ -69,7 +69,7 @@ lint: $(TEST) ## style, and which part imports which
 	@"$(BIN)/python" -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 clean: ## remove what was built; the installed environment stays
-	@rm -rf book/_build build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jupyter_cache
+	@rm -rf book/_build book/generated build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jupyter_cache
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove the environment, too

@@ -1,21 +1,25 @@
-"""What the book adds to Jupyter Book: lessons with download links, folded solutions, claims as callouts,
-widgets without a widget manager, and mathematics from a package.
+"""What the book adds to Jupyter Book: lessons with links, routes and citations around them (`page_frame`), folded
+solutions, claims as callouts, pages of source (`source_pages`), widgets without a widget manager, and mathematics from a
+package.
 
 Each step is one function, connected to one of Sphinx's events in `setup`.
 """
 
 import hashlib
 import json
+import os
 import re
-import shutil
-from importlib import metadata
 from pathlib import Path
 
 import jupytext
 from docutils import nodes
+from light_site import copy_mathjax, lighten, load_landing
 from myst_nb.sphinx_ import NbMetadataCollector
+from page_frame import add_citation, add_frame
+from source_pages import collect_source_pages
 from sphinx.util import logging
 
+from companion.classroom.claims_table import read_claim
 from companion.classroom.execution import FORMAT, fold_solutions
 
 logger = logging.getLogger(__name__)
@@ -30,18 +34,19 @@ MODULES = "widget-modules.js"
 
 
 def prepare_page(app, docname: str, source: list[str]) -> None:
-    """Links between pages; for a lesson or its exercises also downloads and folded solutions."""
+    """Links between pages and the frame around their text; the solutions of exercises folded."""
     path, root = Path(app.env.doc2path(docname)), Path(app.srcdir)
     if path.suffix == ".md":
         cards = re.sub(r"^:link: (\S+)\.(ipynb|md)$", r":link: \1\n:link-type: doc", source[0], flags=re.M)
-        source[0] = link_pages(cards, path, app.env.found_docs, root)
+        linked = link_pages(cards, path, app.env.found_docs, root)
+        source[0] = add_citation(linked, path, root, app.config.copyright, app.config.bibtex_default_style)
         return
     notebook = jupytext.reads(source[0], fmt=FORMAT)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = link_pages(cell.source, path, app.env.found_docs, root)
     notebook.cells = fold_solutions(notebook.cells)
-    add_downloads(notebook.cells, path)
+    add_frame(notebook.cells, path, root, app.config.copyright, app.config.bibtex_default_style)
     source[0] = jupytext.writes(notebook, fmt=FORMAT)
 
 
@@ -63,19 +68,6 @@ def link_pages(text: str, path: Path, pages: set[str], root: Path) -> str:
     return re.sub(r"\]\((?P<path>[\w./-]+)\.ipynb(?P<anchor>#[\w-]+)?\)", page, text)
 
 
-def add_downloads(cells: list, path: Path) -> None:
-    """Below the title, links to the lesson's notebook and to the exercises that go with it."""
-    first = cells[0] if cells and cells[0].cell_type == "markdown" else None
-    if first is None or not first.source.startswith("# "):
-        return
-    up = "../" if path.parent.name == "exercises" else ""
-    offered = {"Lesson": f"{up}{path.stem}.ipynb", "Exercises": f"{up}student/{path.stem}.ipynb"}
-    links = [f"{{download}}`{name} <{target}>`" for name, target in offered.items() if (path.parent / target).exists()]
-    if links:
-        title, _, rest = first.source.partition("\n")
-        first.source = f"{title}\n\n:::{{div}} lim-downloads\n{' '.join(links)}\n:::\n{rest}"
-
-
 # -- pages, after they are parsed ----------------------------------------------------------------------
 
 
@@ -87,10 +79,10 @@ def style_claims(app, doctree: nodes.document) -> None:
             continue
         callout = nodes.container(classes=["lim-claims"])
         for line in lines:
-            words, _, value = line.removeprefix("✓ ").partition(" [")
-            claim = nodes.paragraph("", words, classes=["lim-claim"])
-            if value:
-                claim += [nodes.Text(" "), nodes.inline("", value.removesuffix("]"), classes=["lim-value"])]
+            said = read_claim(line)
+            claim = nodes.paragraph("", said["claim"], classes=["lim-claim"])
+            if said["value"]:
+                claim += [nodes.Text(" "), nodes.inline("", said["value"], classes=["lim-value"])]
             callout += claim
         output.replace_self(callout)
 
@@ -158,16 +150,20 @@ def widget_modules(env) -> dict[str, str]:
 # -- the site, when it is written ----------------------------------------------------------------------
 
 
+def write_on_all_cores(app, env) -> None:
+    """Pages are written by several processes; some extensions must read in one, and Jupyter Book has no option for it."""
+    app.parallel = os.cpu_count()
+
+
 def finish(app, exception) -> None:
-    """Write the widgets' modules and copy MathJax, the one file of it that the book uses."""
+    """Write the widgets' modules, copy MathJax, and take out of all pages what they do not use."""
     if exception is not None or app.builder.format != "html":
         return
     site = Path(app.outdir)
     modules = json.dumps(widget_modules(app.env), ensure_ascii=False)
     (site / "_static" / MODULES).write_text(f"globalThis.limModules = {modules};\n", encoding="utf-8")
-    script = next(file for file in metadata.files("sphinx-mathjax-offline") if file.name == "tex-svg.js")
-    (site / "_static" / "mathjax").mkdir(exist_ok=True)
-    shutil.copyfile(script.locate(), site / "_static" / "mathjax" / "tex-svg.js")
+    copy_mathjax(site)
+    lighten(site)
 
 
 def setup(app) -> dict:
@@ -176,5 +172,8 @@ def setup(app) -> dict:
     app.connect("doctree-read", style_claims)
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", share_modules)
+    app.connect("env-updated", write_on_all_cores)
+    app.connect("html-collect-pages", collect_source_pages)
+    app.connect("html-page-context", load_landing)
     app.connect("build-finished", finish)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-// Small comforts: wide equations and figures can be reached and scrolled from the keyboard, and a printed page hides nothing.
+// Small comforts: what is wide can be reached and scrolled from the keyboard, the focus stays, a printed page hides nothing.
 "use strict";
 
 function markWide() {
@@ -21,6 +21,12 @@ for (const fold of document.querySelectorAll("nav summary")) {
   fold.setAttribute("aria-label", `Pages under ${page?.textContent.trim() ?? "this one"}`);
 }
 for (const list of document.querySelectorAll(".citation-list[role=list]")) list.removeAttribute("role");
+
+// Copying takes the focus from its button; whoever goes by keyboard goes on from there.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.copybtn");
+  if (button !== null) setTimeout(() => button.focus());
+});
 
 window.addEventListener("load", async () => {
   await window.MathJax?.startup?.promise;

@@ -12,11 +12,20 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from companion.classroom import book_pages
 from companion.classroom.sync import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("companion/*.py", "companion/[!_]*/**/*.*")
-TEXT = ("book/_config.yml", "book/_toc.yml", "book/*.*", "book/[!_]*/**/*.*", "book/_ext/*.py", "book/_static/**/*.*")
+TEXT = (
+    "CITATION.cff",
+    "book/_config.yml",
+    "book/_toc.yml",
+    "book/*.*",
+    "book/teach/*.*",
+    "book/_ext/*.py",
+    "book/_static/**/*.*",
+)
 LESSONS = ("notebooks/*.py", "notebooks/*.ipynb", "notebooks/*/*.py", "notebooks/*/*.ipynb")
 
 
@@ -57,6 +66,7 @@ def build(strict: bool = True, root: Path = ROOT) -> Path:
     if page.exists() and _read(stamps["whole"]) == whole:
         return page
     stamps["whole"].unlink(missing_ok=True)
+    book_pages.write(root)
     if _read(stamps["code"]) != code:  # what the lessons import has changed: they run again
         shutil.rmtree(folder / ".jupyter_cache", ignore_errors=True)
     shutil.rmtree(folder / "html", ignore_errors=True)  # no page of a lesson that was renamed stays behind

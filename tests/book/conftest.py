@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from filelock import FileLock
@@ -65,12 +66,7 @@ def visit(site: Path, browser: Browser) -> Iterator:
         seen.page.on("console", lambda message: note(message.text) if message.type in ("error", "warning") else None)
         seen.page.on("pageerror", lambda error: note(f"uncaught: {error}"))
         seen.page.on("requestfailed", lambda request: note(f"failed: {request.url[:200]}"))
-        seen.page.on(
-            "request",
-            lambda request: (
-                None if re.match("(file|data|blob):", request.url) else note(f"left the folder: {request.url}")
-            ),
-        )
+        seen.page.on("request", lambda request: note_request(request.url, seen))
         seen.page.goto((site / f"{name}.html").as_uri() + query, wait_until="load")
         seen.page.evaluate("() => window.MathJax?.startup?.promise.then(() => null)")
         return seen
@@ -78,6 +74,15 @@ def visit(site: Path, browser: Browser) -> Iterator:
     yield open_page
     for context in contexts:
         context.close()
+
+
+def note_request(address: str, seen: Visit) -> None:
+    """A file's place is kept for its weight; what is neither a file nor within the page is a problem."""
+    parts = urlsplit(address)
+    if parts.scheme == "file":
+        seen.files.add(Path(unquote(parts.path)))
+    elif parts.scheme not in ("data", "blob"):
+        seen.problems.append(f"left the folder: {address}")
 
 
 def pack(value):

@@ -9,13 +9,12 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 from jupyter_cache import get_cache
-from visits import page_names
+from visits import MEGABYTE, has_widgets, page_names
 
 from companion.classroom.book import ROOT
 from companion.classroom.execution import read
 from companion.classroom.light import code_cells, light_outputs
 
-MEGABYTE = 1_000_000
 STATE = re.compile(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', re.S)
 
 
@@ -58,6 +57,12 @@ def test_weights(site, pages):
     states = {path.name: len(state) for path, text in pages.items() for state in STATE.findall(text)}
     assert states, "no page carries a widget"
     assert {name: size for name, size in states.items() if size > 2 * MEGABYTE} == {}
+
+
+def test_widgets_are_where_they_are_looked_for(site, pages):
+    """`test_widgets_move` opens these pages and no others."""
+    found = {path.relative_to(site).with_suffix("").as_posix() for path, text in pages.items() if STATE.search(text)}
+    assert found == {name for name in page_names() if has_widgets(name)}
 
 
 def test_widget_modules_are_stored_once(site, pages):
@@ -118,6 +123,20 @@ def test_style_sheets_ask_for_files_that_are_there(site):
             if parts.scheme or not (sheet.parent / unquote(parts.path)).exists():
                 missing.append(f"{sheet.name}: {address}")
     assert missing == []
+
+
+def test_every_icon_of_the_theme_is_drawn(site, pages):
+    """The theme's own icons, thousands in a script and in fonts, are left out."""
+    drawn = set(re.findall(r"\.(fa-[\w-]+)", (site / "_static" / "icons.css").read_text(encoding="utf-8")))
+    named = {name for text in pages.values() for name in re.findall(r'class="[^"]*?(fa-(?!solid|lg)[\w-]+)', text)}
+    assert named
+    assert named <= drawn
+    assert not any("fontawesome" in load for text in pages.values() for load in References(text).loads)
+
+
+def test_only_the_page_of_the_search_loads_its_index(pages):
+    heavy = {path.name for path, text in pages.items() if any("searchindex" in load for load in References(text).loads)}
+    assert heavy == {"search.html"}
 
 
 def test_lessons_offer_their_notebooks(site, pages):

@@ -2,9 +2,11 @@
 
 import pytest
 from hands import move_by_keyboard, redrawn
-from visits import PHONE, page_names
+from visits import PHONE, has_widgets, page_names
 
 from tests.browser import PICTURE, PUT_BACK
+
+WITH_WIDGETS = [name for name in page_names() if has_widgets(name)]
 
 
 def picture(widget) -> str:
@@ -52,7 +54,7 @@ def move_by_mouse(control) -> None:
     control.click(position={"x": box["width"] * there, "y": box["height"] / 2})
 
 
-@pytest.mark.parametrize("name", [name for name in page_names() if name.startswith("notebooks/")])
+@pytest.mark.parametrize("name", WITH_WIDGETS)
 def test_every_control_changes_the_picture(visit, name):
     seen = visit(name)
     seen.show_widgets()
@@ -88,7 +90,7 @@ def test_widgets_move_by_touch_on_a_phone(visit):
     assert picture(widget) != start
 
 
-@pytest.mark.parametrize("name", [name for name in page_names() if name.startswith("notebooks/")])
+@pytest.mark.parametrize("name", WITH_WIDGETS)
 def test_buttons_answer(visit, name):
     """Play runs and stops; the sampler runs again; nothing complains."""
     seen = visit(name, still=False)
