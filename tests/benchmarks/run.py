@@ -1,14 +1,13 @@
 """Measure every row and write the table: `python tests/benchmarks/run.py [KEY ...]`.
 
-A lesson adds rows by adding a module `lesson_NN.py` with `rows() -> list[Row]` to this folder. Nothing
-here is asserted: the table is for reading, and a peer that is not installed is named so. All sides run
+A lesson adds rows by adding a module `lesson_NN.py` with `rows() -> list[Row]` to this folder; the book has one,
+too. Nothing here is asserted: the table is for reading, and a peer that is not installed is named so. All sides run
 with the same number of threads, PyTorch's default or `OMP_NUM_THREADS`. With KEYs, only those rows are
 measured and printed, and the stored table is left alone.
 """
 
 import argparse
 import importlib
-import pkgutil
 import platform
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from tests.benchmarks.measure import Result, Row  # noqa: E402
 
 
 def all_rows() -> list[Row]:
-    names = sorted(module.name for module in pkgutil.iter_modules([str(HERE)]) if module.name.startswith("lesson_"))
+    names = [*sorted(path.stem for path in HERE.glob("lesson_*.py")), "book"]
     return [row for name in names for row in importlib.import_module(f"tests.benchmarks.{name}").rows()]
 
 
