@@ -99,6 +99,16 @@ def change(widget: Locator, control: Locator, act) -> None:
     control.evaluate(PUT_BACK, value)
 
 
+def assert_follows_the_theme(widget: Locator) -> None:
+    """A widget is dark while Lab is."""
+    colour = "node => getComputedStyle(node).backgroundColor"
+    light = widget.evaluate(colour)
+    widget.page.evaluate("() => { document.body.dataset.jpThemeLight = 'false'; }")
+    assert widget.evaluate(colour) != light
+    widget.page.evaluate("() => { document.body.dataset.jpThemeLight = 'true'; }")
+    assert widget.evaluate(colour) == light
+
+
 @pytest.fixture(params=LESSONS)
 def lesson(request, lab, browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -116,6 +126,7 @@ def test_widgets_answer_to_mouse_and_keyboard(lesson):
     widgets = lesson.locator(".jp-OutputArea-output .lim-widget")
     expect(widgets.first).to_be_visible()
     assert lesson.locator(".jp-OutputArea-output:has-text('Error displaying widget')").count() == 0
+    assert_follows_the_theme(widgets.first)
     times = []
     for widget in widgets.all():
         widget.scroll_into_view_if_needed()
@@ -133,19 +144,8 @@ def test_widgets_answer_to_mouse_and_keyboard(lesson):
             change(widget, choices, lambda choices=choices, arrow=arrow: choices.press(arrow))
         if widget.locator("img.lim-frame").count() and widget.locator("input[type=range]").count():
             last = float(widget.locator("input[type=range]").first.get_attribute("max"))
-            places = [last * part for part in (0.13, 0.47, 0.81, 0.28, 0.66, 0.93)]
+            places = [last * part for part in (0.13, 0.81, 0.28)]
             found = [lesson.evaluate(REDRAW, [widget.element_handle(), place]) for place in places]
             times += [time for time in found if time is not None]
     if times:
         print(f"\nredraw in Lab: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms of {len(times)}")
-
-
-def test_widgets_follow_the_theme_of_lab(lab, browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    open_and_run(page, lab.at("00_start_here.ipynb"))
-    widget = page.locator(".lim-widget").first
-    light = widget.evaluate("node => getComputedStyle(node).backgroundColor")
-    page.evaluate("() => { document.body.dataset.jpThemeLight = 'false'; }")
-    assert widget.evaluate("node => getComputedStyle(node).backgroundColor") != light
-    context.close()
