@@ -97,6 +97,6 @@ $(TEST): | .venv/.created
 # bring another build of torch: it comes without its dependencies, and the extra `bench` has the rest.
 $(BENCH): | $(LAB)
 	@echo "Installing the packages to compare with."
-	@$(INSTALL) -e ".[lab,bench]"
+	@$(INSTALL) -e ".[lab,book,test,bench]"
 	@$(INSTALL) --no-deps smalldiffusion
 	@rm -f .venv/.bench-* && touch $@

@@ -49,6 +49,8 @@ def collect_source_pages(app) -> Iterator[tuple[str, dict, str]]:
         head += (
             f"<p>The file <code>{path.relative_to(root).as_posix()}</code>{f', used in {used}' if used else ''}.</p>\n"
         )
+        reference = app.builder.get_relative_uri(page, f"book/generated/reference/{module}")
+        head += f'<p><a class="reference internal" href="{reference}">What it offers, in the reference</a></p>\n'
         code = source_block(path.read_text(encoding="utf-8"), app.builder.highlighter)
         yield page, {"title": title, "pagetitle": title, "body": head + code}, "page.html"
 

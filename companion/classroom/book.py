@@ -66,7 +66,6 @@ def build(strict: bool = True, root: Path = ROOT) -> Path:
     if page.exists() and _read(stamps["whole"]) == whole:
         return page
     stamps["whole"].unlink(missing_ok=True)
-    book_pages.write(root)
     if _read(stamps["code"]) != code:  # what the lessons import has changed: they run again
         shutil.rmtree(folder / ".jupyter_cache", ignore_errors=True)
     shutil.rmtree(folder / "html", ignore_errors=True)  # no page of a lesson that was renamed stays behind
@@ -77,7 +76,8 @@ def build(strict: bool = True, root: Path = ROOT) -> Path:
     command += ["-W"] if strict else []
     environment = os.environ | {"COMPANION_FRAMES": "all", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     execution = [sys.executable, "-m", "companion.classroom.execution", str(folder / ".jupyter_cache")]
-    subprocess.run([*execution, *map(str, sources(root / "notebooks"))], cwd=root, env=environment, check=False)
+    with subprocess.Popen([*execution, *map(str, sources(root / "notebooks"))], cwd=root, env=environment):
+        book_pages.write(root)  # while the lessons run
     finished = subprocess.run(command, cwd=root, env=environment, check=False)
     if finished.returncode != 0 or not page.exists():
         raise BookFailed("The book did not build: see the warnings above.")

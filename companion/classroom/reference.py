@@ -98,7 +98,8 @@ def read(module: str, root: Path) -> ast.Module:
 def module_lines(module: str, root: Path) -> Iterator[str]:
     """A page: what the module says of itself, then its public functions and classes in their order."""
     tree, path = read(module, root), file_of(module, root).relative_to(root).as_posix()
-    yield from [f"# `{module.removeprefix('companion.')}`", "", source_link(module, path), ""]
+    yield from [f"# `{module.removeprefix('companion.')}`", ""]
+    yield from [f"{source_link(module, path)}, in the [reference](../reference.md)", ""]
     yield from described(tree)
     for node in public(tree):
         yield from [f"## `{node.name}`", "", *signature(node), source_link(module, "source", node.lineno), ""]

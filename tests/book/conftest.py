@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Request
 from visits import WIDE, Visit
 
 from companion.classroom.book import ROOT, build
@@ -65,7 +65,7 @@ def visit(site: Path, browser: Browser) -> Iterator:
         note = seen.problems.append
         seen.page.on("console", lambda message: note(message.text) if message.type in ("error", "warning") else None)
         seen.page.on("pageerror", lambda error: note(f"uncaught: {error}"))
-        seen.page.on("requestfailed", lambda request: note(f"failed: {request.url[:200]}"))
+        seen.page.on("requestfailed", lambda request: note_failure(request, seen))
         seen.page.on("request", lambda request: note_request(request.url, seen))
         seen.page.goto((site / f"{name}.html").as_uri() + query, wait_until="load")
         seen.page.evaluate("() => window.MathJax?.startup?.promise.then(() => null)")
@@ -83,6 +83,12 @@ def note_request(address: str, seen: Visit) -> None:
         seen.files.add(Path(unquote(parts.path)))
     elif parts.scheme not in ("data", "blob"):
         seen.problems.append(f"left the folder: {address}")
+
+
+def note_failure(request: Request, seen: Visit) -> None:
+    """A file that did not come; not the icon that was still on its way when the page was left for another."""
+    if request.failure != "net::ERR_ABORTED":
+        seen.problems.append(f"failed: {request.url[:200]}")
 
 
 def pack(value):

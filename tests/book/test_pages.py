@@ -8,6 +8,9 @@ from visits import MEGABYTE, PHONE, WIDE, page_names
 
 THOROUGH = "notebooks/exercises/03_learned_guidance"  # much code, much mathematics, folds
 CONTRAST = "color-contrast"  # the one rule that depends on the theme
+# The theme lets keys reach the tables that scroll, some time after a change of the window.
+TABLES_ARE_REACHED = """() => [...document.querySelectorAll(".pst-scrollable-table-container")]
+  .every((table) => table.scrollWidth <= table.clientWidth || table.tabIndex === 0)"""
 OPEN_FOLDS = "() => document.querySelectorAll('article details').forEach((fold) => { fold.open = true; })"
 
 
@@ -26,6 +29,7 @@ def test_page_is_quiet_whole_and_accessible_and_fits(visit, name):
         assert too_wide(seen.page) == []
     assert seen.problems == []
     seen.page.evaluate(OPEN_FOLDS)
+    seen.page.wait_for_function(TABLES_ARE_REACHED)
     barriers = serious_barriers(seen.page, inside=name == THOROUGH, rules=None)
     seen.page.emulate_media(color_scheme=other_theme)
     assert_theme(seen.page, other_theme)
