@@ -7,6 +7,7 @@ these descriptions. The lessons describe none, so the pages are made here, at th
 import ast
 import html
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -16,6 +17,7 @@ from companion.classroom.reference import FOLDER, file_of, modules, public
 from companion.teaching.curriculum import FOUNDATIONS, LESSONS, Lesson
 
 
+@cache  # a lesson's page, its exercises and the pages of source ask
 def modules_of(lesson: Lesson, root: Path) -> list[str]:
     """The modules of `companion.methods` that a lesson's setup cell imports, for a foundation those of
     `companion.foundations`, too. What these import in turn is not followed.

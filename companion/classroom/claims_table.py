@@ -18,6 +18,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
+from companion.classroom.execution import tags
 from companion.classroom.grading import write_whole
 from companion.classroom.light import code_cells, read_source
 from companion.classroom.sync import ROOT
@@ -82,7 +83,7 @@ def stored(root: Path = ROOT) -> dict[str, Any]:
 
 
 def makes_claims(cell: NotebookNode) -> bool:
-    return "claim" in cell.metadata.get("tags", [])
+    return "claim" in tags(cell)
 
 
 def claim_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -103,7 +104,7 @@ def run(source: NotebookNode, seed: int, folder: Path) -> list[dict[str, Any]]:
     """
     notebook = copy.deepcopy(source)
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if "parameters" in tags(cell):
             cell.source = re.sub(r"^SEED = .*$", f"SEED = {seed}", cell.source, flags=re.M)
     client = NotebookClient(
         notebook, timeout=600, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from companion.classroom.reference import source_link
+from companion.classroom.reference import file_of, source_link
 from companion.classroom.sync import ROOT
 from companion.foundations.validation import require
 from companion.teaching.curriculum import LESSONS
@@ -108,7 +108,7 @@ def _module(entry: Entry, root: Path) -> tuple[Path, list[str]]:
     """The file of an entry's module, and the names that lead on from there."""
     parts = entry.code.split(".")
     for end in range(len(parts) - 1, 0, -1):
-        path = root.joinpath(*parts[:end]).with_suffix(".py")
+        path = file_of(".".join(parts[:end]), root)
         if path.is_file():
             return path, parts[end:]
     raise ValueError(f"code is {entry.code!r}, but must begin with a module that exists.")
