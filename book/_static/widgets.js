@@ -74,11 +74,14 @@
     if (stored) show(place, stored);
   }
   for (const view of document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')) {
-    const stored = states[JSON.parse(view.textContent).model_id];
     const place = Object.assign(document.createElement("div"), { className: "lim-host" });
+    waiting.set(place, states[JSON.parse(view.textContent).model_id]);
     view.replaceWith(place);
-    place.style.minHeight = `${reserve(stored.state, place.clientWidth)}px`;
-    waiting.set(place, stored);
+  }
+  // All widths are read before any height is set: the page is laid out once, not for each widget.
+  const heights = [...waiting].map(([place, stored]) => [place, reserve(stored.state, place.clientWidth)]);
+  for (const [place, height] of heights) {
+    place.style.minHeight = `${height}px`;
     watcher.observe(place);
   }
   window.addEventListener("beforeprint", () => [...waiting.keys()].forEach(start));
