@@ -25,6 +25,7 @@ TEXT = (
     "book/teach/*.*",
     "book/_ext/*.py",
     "book/_static/**/*.*",
+    "tests/benchmarks/*.md",
 )
 LESSONS = ("notebooks/*.py", "notebooks/*.ipynb", "notebooks/*/*.py", "notebooks/*/*.ipynb")
 

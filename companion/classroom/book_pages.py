@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from companion.classroom import claims_table, equations, reference
+from companion.classroom import benchmarks_page, claims_table, equations, reference
 
 FOLDER = Path("book") / "generated"
 ORPHAN = "---\norphan: true\n---\n\n"  # in no contents: the overview leads there
@@ -12,6 +12,7 @@ def write(root: Path) -> list[Path]:
     """Write them, remove those that are none any more, and return their paths; a page that is the same is left alone."""
     texts = {
         "claims": claims_table.page(root),
+        "benchmarks": benchmarks_page.page(root),
         "equations": equations.page(root),
         "reference": reference.overview(root),
     }

@@ -1,18 +1,15 @@
 """In JupyterLab, as a student does it: open a lesson, run all of it, move its widgets by mouse and keyboard."""
 
-import re
 import statistics
-import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+from playwright.sync_api import Locator, expect
 
 from tests.browser import PICTURE, PUT_BACK
+from tests.lab.server import open_and_run
 
 LESSONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-RUN_ALL_SECONDS = 240
 
 
 # Milliseconds from moving the slider to the frame for that place, which is what a hand feels; null where the
@@ -29,48 +26,6 @@ REDRAW = """([widget, position]) => new Promise((resolve, reject) => {
   input.dispatchEvent(new Event("input", { bubbles: true }));
   setTimeout(() => { watcher.disconnect(); last === null ? reject(new Error("no redraw")) : resolve(last); }, 700);
 })"""
-
-
-def open_and_run(page: Page, address: str) -> None:
-    """Open a notebook, wait for its kernel, run every cell and wait for the last."""
-    page.goto(address, wait_until="load")
-    notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
-    notebook.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-    wait_until_idle(page, notebook)
-    started = notebook.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"[*\d]"))
-    question = page.locator("dialog.jp-Dialog")
-    for _ in range(5):  # while Lab settles, a menu may close before its entry is reached, or Lab ask which kernel
-        page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
-        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
-        try:
-            started.or_(question).first.wait_for(timeout=5_000)
-        except PlaywrightTimeoutError:
-            page.keyboard.press("Escape")
-            continue
-        if not question.count():
-            break
-        question.locator(".jp-mod-accept").click()
-        wait_until_idle(page, notebook)
-    prompts = notebook.locator(".jp-CodeCell .jp-InputPrompt")
-    errors = notebook.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
-    deadline = time.monotonic() + RUN_ALL_SECONDS
-    while not all(re.fullmatch(r"\[\d+\]:", text.strip()) for text in prompts.all_inner_texts()):
-        assert errors.count() == 0, errors.first.inner_text()[-2000:]
-        assert time.monotonic() < deadline, f"not all cells ran in {RUN_ALL_SECONDS} s: {prompts.all_inner_texts()}"
-        page.wait_for_timeout(250)
-    assert errors.count() == 0, errors.first.inner_text()[-2000:]
-    wait_until_idle(page, notebook)
-
-
-def wait_until_idle(page: Page, notebook: Locator, seconds: float = 60) -> None:
-    """Until the kernel has been idle for two seconds; Lab says so for a moment before it has connected, too."""
-    kernel = notebook.locator(".jp-Notebook-ExecutionIndicator")
-    deadline, since = time.monotonic() + seconds, None
-    while since is None or time.monotonic() - since < 2:
-        idle = kernel.count() > 0 and kernel.first.get_attribute("data-status") == "idle"
-        since = (since or time.monotonic()) if idle else None
-        assert time.monotonic() < deadline, f"the kernel is not idle after {seconds} s"
-        page.wait_for_timeout(100)
 
 
 def picture(widget: Locator) -> int:

@@ -142,12 +142,14 @@ def test_link_to_source_leads_to_a_line_or_to_the_page(given, address):
 
 
 def test_what_is_the_same_is_left_alone_and_what_is_gone_is_removed(tmp_path, monkeypatch):
-    for module, name in (book_pages.claims_table, "page"), (book_pages.equations, "page"), (reference, "overview"):
+    pages = [getattr(book_pages, name) for name in ("claims_table", "benchmarks_page", "equations")]
+    for module, name in [*((each, "page") for each in pages), (reference, "overview")]:
         monkeypatch.setattr(module, name, lambda root, name=name: name)
     monkeypatch.setattr(reference, "pages", lambda root: {"companion.a": "a", "companion.b": "b"})
     first = book_pages.write(tmp_path)
     assert {path.name.removesuffix(".md") for path in first} == {
         "claims",
+        "benchmarks",
         "equations",
         "reference",
         "companion.a",

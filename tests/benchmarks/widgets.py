@@ -1,0 +1,207 @@
+"""Rows of the widgets: how soon a figure follows its slider, in JupyterLab and in a page without a kernel.
+
+One picture on every side: a cloud of points whose mean a slider moves. Ours is `explore`; the peers are `interact` with a
+new matplotlib figure for each value, shown inline, and `interact` with ipympl, whose one figure has its points moved. In
+Lab an arrow key moves a slider to a value that was not shown before, so all sides ask the kernel. In a page of the book
+there is none: `explore` shows the frames that it carries, and the peers do not answer, so the page stands beside Lab.
+
+Times are from the key press to the first animation frame with the last change of the picture, as the browser reports
+them. What has changed is seen in the pixels, which are the same for images and canvases; it is the last change if no other
+comes within `QUIET` milliseconds. Sides take turns in one notebook.
+"""
+
+import json
+import statistics
+import tempfile
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Locator
+
+from tests.benchmarks.measure import ROOT, Result, Row
+from tests.browser import open_browser
+from tests.lab.server import open_and_run, serve
+
+MOVES, WARM = 21, 3
+QUIET = 500
+POINTS = 1000
+
+# In every notebook. `picture` draws on axes, so that all sides show the same.
+PICTURE = f"""
+import matplotlib.pyplot as plt
+import numpy as np
+from ipywidgets import FloatSlider, interact
+from matplotlib.figure import Figure
+
+from companion.teaching.widgets import Slider, explore
+from companion.teaching.widgets.frames import DOTS_PER_INCH
+
+SIZE = (5, 4)
+cloud = np.random.default_rng(0).standard_normal(({POINTS}, 2))
+
+
+def picture(axes, mean):
+    axes.set(xlim=(-6, 6), ylim=(-4, 4), xlabel="first coordinate", ylabel="second coordinate")
+    return axes.scatter(*(cloud + [mean, 0]).T, s=8)
+
+
+def scatter(mean):
+    "A cloud of points that moves with its mean."
+    figure = Figure(figsize=SIZE, layout="tight")
+    picture(figure.subplots(), mean)
+    return figure
+"""
+
+# With its frames drawn, as some seconds after it was shown; a key moves it by a tenth of the way to the next of them.
+OURS = """
+import os
+
+os.environ["COMPANION_FRAMES"] = "all"
+explore(scatter, mean=Slider(-2, 2, steps=21))
+"""
+
+PEERS = {
+    "interact": """
+@interact(mean=FloatSlider(0, min=-2, max=2, step=0.02))
+def peer(mean):
+    figure, axes = plt.subplots(figsize=SIZE, dpi=DOTS_PER_INCH)
+    picture(axes, mean)
+    plt.show()
+""",
+    "ipympl": """
+%matplotlib widget
+figure, axes = plt.subplots(figsize=SIZE, dpi=DOTS_PER_INCH, layout="tight")
+points = picture(axes, 0)
+
+@interact(mean=FloatSlider(0, min=-2, max=2, step=0.02))
+def peer(mean):
+    points.set_offsets(cloud + [mean, 0])
+    figure.canvas.draw_idle()
+""",
+}
+
+# Makes `limMove`, a promise of the milliseconds from the next key press to the last change of the pictures in a place.
+WATCH = """([place, quiet]) => {
+  const copy = document.createElement("canvas"), pen = copy.getContext("2d", { willReadFrequently: true });
+  const hash = () => {
+    const shown = [...place.querySelectorAll("img, canvas")]
+      .map((node) => [node, node.naturalWidth ?? node.width, node.naturalHeight ?? node.height])
+      .filter(([node, width, height]) => node.complete !== false && width > 0 && height > 0);
+    let sum = 2166136261;
+    for (const [node, width, height] of shown) {
+      [copy.width, copy.height] = [width, height];
+      pen.drawImage(node, 0, 0);
+      for (const pixel of new Uint32Array(pen.getImageData(0, 0, width, height).data.buffer)) sum = Math.imul(sum ^ pixel, 16777619);
+    }
+    return shown.length ? sum : null; // between two pictures there may be none
+  };
+  let began = null, changed = null, last = hash();
+  window.addEventListener("keydown", (event) => { began = event.timeStamp; }, { capture: true, once: true });
+  window.limMove = new Promise((resolve, reject) => {
+    const look = () => {
+      const now = performance.now(), seen = hash();
+      if (seen !== null && seen !== last) [last, changed] = [seen, now];
+      if (changed !== null && now - changed > quiet) resolve(changed - began);
+      else if (began !== null && now - began > 10_000) reject(new Error("the picture did not change in 10 seconds"));
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+}"""
+
+
+def move(place: Locator, slider: Locator, key: str) -> float:
+    """Milliseconds from a key press on a slider until the picture in its place has changed."""
+    slider.focus()
+    place.page.evaluate(WATCH, [place.element_handle(), QUIET])
+    place.page.keyboard.press(key)
+    return place.page.evaluate("() => limMove")
+
+
+@cache
+def in_lab(name: str) -> tuple[float, float]:
+    """Median milliseconds of a move, ours and of a peer, in one notebook."""
+    if name == "ipympl":
+        import_module(name)
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (PICTURE, OURS, PEERS[name])]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "notebooks").mkdir()
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / "moves.ipynb")
+        with serve(home, PYTHONPATH=str(ROOT), JUPYTER_PREFER_ENV_PATH="1") as lab, open_browser() as browser:
+            page = browser.new_page(viewport={"width": 1280, "height": 1600})
+            open_and_run(page, lab.at("moves.ipynb"))
+            places = page.locator(".jp-CodeCell").nth(1), page.locator(".jp-CodeCell").nth(2)
+            sliders = places[0].locator("input[type=range]"), places[1].locator(".noUi-handle")
+            times = [[move(*side, "ArrowRight") for side in zip(places, sliders)] for _ in range(WARM + MOVES)]
+    ours, peer = zip(*times[WARM:])
+    return statistics.median(ours), statistics.median(peer)
+
+
+@cache
+def in_page() -> float:
+    """Median milliseconds of a move in a page with the book's host of widgets, from a file, without a kernel."""
+    from companion.teaching.widgets import Slider, explore
+
+    names: dict = {}
+    exec(PICTURE, names)
+    widget = explore(names["scatter"], mean=Slider(-2, 2, steps=21))
+    with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
+        file = Path(folder) / "page.html"
+        file.write_text(page_with(widget), encoding="utf-8")
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(file.as_uri())
+        place = page.locator(".lim-host[data-state=shown]")
+        keys = [("ArrowRight", "ArrowLeft")[(k // 8) % 2] for k in range(WARM + MOVES)]
+        times = [move(place, place.locator("input[type=range]"), key) for key in keys]
+    return statistics.median(times[WARM:])
+
+
+def page_with(widget) -> str:
+    """A page that holds a widget as the book's pages do."""
+    model = type(widget).get_manager_state(widgets=[widget])["state"][widget.model_id]
+    kept = {"module": "ours", "state": model["state"], "buffers": model.get("buffers", [])}
+    state, modules = (
+        json.dumps(value).replace("</", "<\\/")
+        for value in ({"state": {widget.model_id: kept}}, {"ours": model["state"]["_esm"]})
+    )
+    view = json.dumps({"model_id": widget.model_id})
+    host = (ROOT / "book" / "_static" / "widgets.js").read_text(encoding="utf-8")
+    return f"""<!DOCTYPE html><meta charset="utf-8"><title>A widget</title>
+<script type="application/vnd.jupyter.widget-view+json">{view}</script>
+<script type="application/vnd.jupyter.widget-state+json">{state}</script>
+<script>globalThis.limModules = {modules};</script>
+<script>{host}</script>"""
+
+
+def compare(ours: float, peer: float) -> Result:
+    return Result(f"{ours:.0f} ms", f"{peer:.0f} ms", f"{ours / peer:.2f}")
+
+
+def rows() -> list[Row]:
+    figure = f"a scatter of {POINTS:,} points from a key press on its slider to its new picture"
+    return [
+        Row(
+            "widgets-lab-interact",
+            f"{figure}, in JupyterLab, time",
+            "ipywidgets interact, a matplotlib figure inline",
+            lambda: compare(*in_lab("interact")),
+            "ratio at most 1, ours under 150 ms",
+        ),
+        Row(
+            "widgets-lab-ipympl",
+            f"{figure}, in JupyterLab, time",
+            "ipywidgets interact, ipympl, points moved in one figure",
+            lambda: compare(*in_lab("ipympl")),
+            "ours under 150 ms",
+        ),
+        Row(
+            "widgets-page",
+            f"{figure}, in a page without a kernel, from stored frames, time",
+            "needs a kernel, does not answer here; its time in JupyterLab, ipywidgets interact",
+            lambda: compare(in_page(), in_lab("interact")[1]),
+            "ratio at most 1, ours under 100 ms",
+        ),
+    ]
