@@ -11,15 +11,18 @@ comes within `QUIET` milliseconds. Sides take turns in one notebook.
 """
 
 import json
+import os
 import statistics
 import tempfile
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 from playwright.sync_api import Locator
 
+from companion.classroom.light import KERNEL
 from tests.benchmarks.measure import ROOT, Result, Row
 from tests.browser import open_browser
 from tests.lab.server import open_and_run, serve
@@ -59,7 +62,8 @@ OURS = """
 import os
 
 os.environ["COMPANION_FRAMES"] = "all"
-explore(scatter, mean=Slider(-2, 2, steps=21))
+widget = explore(scatter, mean=Slider(-2, 2, steps=21))
+widget
 """
 
 PEERS = {
@@ -82,18 +86,19 @@ def peer(mean):
 """,
 }
 
-# Makes `limMove`, a promise of the milliseconds from the next key press to the last change of the pictures in a place.
+# Makes `limMove`, a promise of the milliseconds from the next key press to the last change of the pictures in a place. Read
+# is a strip of each, in the middle of the cloud, so that looking takes no time from the sides that it measures.
 WATCH = """([place, quiet]) => {
-  const copy = document.createElement("canvas"), pen = copy.getContext("2d", { willReadFrequently: true });
+  const height = 32, copy = document.createElement("canvas"), pen = copy.getContext("2d", { willReadFrequently: true });
   const hash = () => {
     const shown = [...place.querySelectorAll("img, canvas")]
       .map((node) => [node, node.naturalWidth ?? node.width, node.naturalHeight ?? node.height])
-      .filter(([node, width, height]) => node.complete !== false && width > 0 && height > 0);
+      .filter(([node, wide, high]) => node.complete !== false && wide > 0 && high > height);
     let sum = 2166136261;
-    for (const [node, width, height] of shown) {
-      [copy.width, copy.height] = [width, height];
-      pen.drawImage(node, 0, 0);
-      for (const pixel of new Uint32Array(pen.getImageData(0, 0, width, height).data.buffer)) sum = Math.imul(sum ^ pixel, 16777619);
+    for (const [node, wide, high] of shown) {
+      [copy.width, copy.height] = [wide, height];
+      pen.drawImage(node, 0, (high - height) / 2, wide, height, 0, 0, wide, height);
+      for (const pixel of new Uint32Array(pen.getImageData(0, 0, wide, height).data.buffer)) sum = Math.imul(sum ^ pixel, 16777619);
     }
     return shown.length ? sum : null; // between two pictures there may be none
   };
@@ -126,10 +131,11 @@ def in_lab(name: str) -> tuple[float, float]:
     if name == "ipympl":
         import_module(name)
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in (PICTURE, OURS, PEERS[name])]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "notebooks").mkdir()
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / "moves.ipynb")
+        nbformat.write(notebook, home / "notebooks" / "moves.ipynb")
         with serve(home, PYTHONPATH=str(ROOT), JUPYTER_PREFER_ENV_PATH="1") as lab, open_browser() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 1600})
             open_and_run(page, lab.at("moves.ipynb"))
@@ -143,14 +149,12 @@ def in_lab(name: str) -> tuple[float, float]:
 @cache
 def in_page() -> float:
     """Median milliseconds of a move in a page with the book's host of widgets, from a file, without a kernel."""
-    from companion.teaching.widgets import Slider, explore
-
     names: dict = {}
-    exec(PICTURE, names)
-    widget = explore(names["scatter"], mean=Slider(-2, 2, steps=21))
+    with patch.dict(os.environ):
+        exec(PICTURE + OURS, names)
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         file = Path(folder) / "page.html"
-        file.write_text(page_with(widget), encoding="utf-8")
+        file.write_text(page_with(names["widget"]), encoding="utf-8")
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(file.as_uri())
         place = page.locator(".lim-host[data-state=shown]")
@@ -169,7 +173,7 @@ def page_with(widget) -> str:
     )
     view = json.dumps({"model_id": widget.model_id})
     host = (ROOT / "book" / "_static" / "widgets.js").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html><meta charset="utf-8"><title>A widget</title>
+    return f"""<!DOCTYPE html><meta charset="utf-8"><title>A widget</title><body>
 <script type="application/vnd.jupyter.widget-view+json">{view}</script>
 <script type="application/vnd.jupyter.widget-state+json">{state}</script>
 <script>globalThis.limModules = {modules};</script>
