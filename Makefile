@@ -93,10 +93,10 @@ $(TEST): | .venv/.created
 	@$(INSTALL) -e ".[lab,book,test,hf,transfer,classroom]"
 	@rm -f .venv/.lab-* .venv/.test-* && touch $(LAB) $@
 
-# smalldiffusion asks for torchvision and accelerate, which what we compare does not use and which would
-# bring another build of torch: it comes without its dependencies, and the extra `bench` has the rest.
+# smalldiffusion and curvlinops (by way of backpack) ask for torchvision, of which what we compare uses nothing and
+# whose usual build does not run beside torch's CPU build: they come alone, and the extra `bench` has the rest.
 $(BENCH): | $(LAB)
 	@echo "Installing the packages to compare with."
 	@$(INSTALL) -e ".[lab,book,test,bench]"
-	@$(INSTALL) --no-deps smalldiffusion
+	@$(INSTALL) --no-deps "curvlinops-for-pytorch>=3.0.1,<3.1" smalldiffusion
 	@rm -f .venv/.bench-* && touch $@
