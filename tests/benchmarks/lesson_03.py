@@ -7,11 +7,8 @@ are the same.
 """
 
 import functools
-import importlib.util
 import statistics
-import sys
 from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import torch
 
@@ -22,7 +19,7 @@ from companion.foundations.networks import TimeMLP, UNet
 from companion.foundations.training import draw_batch, train
 from companion.methods.guidance import GuidanceWeights, learn_guidance, sample_guided
 from companion.teaching import results
-from tests.benchmarks.measure import Result, Row, compare_times
+from tests.benchmarks.measure import Result, Row, compare_times, stand_ins
 
 POINTS, STEPS, WEIGHT = 4000, 20, 0.5
 INTERVAL = (WEIGHT, 0.2, 0.7)
@@ -55,11 +52,9 @@ def sampler(model, weight, shape: tuple[int, ...] = (POINTS, 2)):
 
 def sampler_smalldiffusion(model, shape: tuple[int, ...] = (POINTS, 2)):
     """Our network as a model of theirs. mu 0 is the deterministic step; what it calls noise is here the velocity."""
-    for name in ("accelerate", "torchvision"):
-        if name not in sys.modules and importlib.util.find_spec(name) is None:
-            sys.modules[name] = MagicMock()
-    from smalldiffusion import samples
-    from smalldiffusion.model import ModelMixin
+    with stand_ins("accelerate", "torchvision"):
+        from smalldiffusion import samples
+        from smalldiffusion.model import ModelMixin
 
     class Ours(torch.nn.Module, ModelMixin):
         def __init__(self):

@@ -90,6 +90,51 @@ def compare_with_lstsq(size: str) -> Result:
     return compare_times(lambda: ridge(features, targets, 0), lambda: torch.linalg.lstsq(features, targets))
 
 
+def last_layer() -> tuple[torch.Tensor, torch.Tensor]:
+    return normal(BATCH, WIDTH), normal(BATCH, OUTPUTS, seed=1)
+
+
+def step_curvlinops(kfac: bool):
+    """A damped Newton step of the last layer from 0, where a sum of squares has the gradient `-2 F'Y` and, for each
+    output, the curvature `2 F'F`: with twice the penalty as damping it ends at the ridge solution. KFAC has `F'F / n`,
+    which for one layer and this loss is exact; factors of the outputs, which would cost it time, are the identity."""
+    from curvlinops import (
+        CGInverseLinearOperator,
+        FisherType,
+        GGNLinearOperator,
+        KFACInverseLinearOperator,
+        KFACLinearOperator,
+    )
+    from curvlinops.examples import IdentityLinearOperator
+
+    features, targets = last_layer()
+    layer, loss = nn.Linear(WIDTH, OUTPUTS, bias=False), nn.MSELoss(reduction="sum")
+    nn.init.zeros_(layer.weight)
+    problem = (layer, loss, [layer.weight], [(features, targets)])
+
+    def solved_by_ggn(gradient):
+        curvature = GGNLinearOperator(*problem, check_deterministic=False)
+        damping = 2 * PENALTY * IdentityLinearOperator([layer.weight.shape], features.device, features.dtype)
+        return CGInverseLinearOperator(curvature + damping, tolerance=1e-4) @ [gradient]
+
+    def solved_by_kfac(gradient):
+        curvature = KFACLinearOperator(*problem, check_deterministic=False, fisher_type=FisherType.FORWARD_ONLY)
+        return KFACInverseLinearOperator(curvature, damping=(PENALTY / BATCH, 0.0)) @ [gradient / (2 * BATCH)]
+
+    def run():
+        (gradient,) = torch.autograd.grad(loss(layer(features), targets), layer.weight)
+        (step,) = (solved_by_kfac if kfac else solved_by_ggn)(gradient)
+        return -step.T
+
+    return run
+
+
+def compare_with_curvlinops(kfac: bool) -> Result:
+    (features, targets), theirs = last_layer(), step_curvlinops(kfac)
+    agree(ridge(features, targets, PENALTY), theirs())
+    return compare_times(lambda: ridge(features, targets, PENALTY), theirs, 15)
+
+
 def compare_gradients() -> Result:
     features, targets = normal(BATCH, WIDTH).requires_grad_(), normal(BATCH, OUTPUTS, seed=1)
     size = 0.1
@@ -179,6 +224,19 @@ def rows() -> list[Row]:
                 "ratio at most 1",
             ),
         ]
+    for key, label, kfac in (
+        ("last-layer-ggn", "curvlinops GGN, conjugate gradients to a residual of 1e-4", False),
+        ("last-layer-kfac", "curvlinops KFAC and its inverse, exact for one layer", True),
+    ):
+        found.append(
+            Row(
+                key,
+                f"closed-form step of a last layer, batch {BATCH}, p = {WIDTH}, {OUTPUTS} outputs, penalty {PENALTY}, time",
+                f"{label}, same weights after it",
+                functools.partial(compare_with_curvlinops, kfac),
+                "ratio at most 1",
+            )
+        )
     return [
         *found,
         Row(

@@ -5,14 +5,17 @@ that of the medians. Memory is measured in a fresh process for each side.
 """
 
 import importlib
+import importlib.util
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import torch
 
@@ -45,6 +48,18 @@ class Result:
     ours: str
     peer: str
     ratio: str
+
+
+@contextmanager
+def stand_ins(*names: str) -> Iterator[None]:
+    """Empty modules for those of `names` that are not installed, while a peer is imported that uses nothing of them."""
+    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
+    sys.modules.update({name: MagicMock() for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 def seconds(task: Callable[[], object]) -> float:
