@@ -15,7 +15,7 @@ from torch import Tensor
 from companion.data.streams import Drift, Stream, digit_stream, flight_days, moving_classes
 from companion.foundations.validation import Number
 from companion.methods.kalman import KalmanHead, average_log_softmax, run_stream
-from companion.teaching import figures, results
+from companion.teaching import figures, progress, results
 from companion.teaching.lessons.kalman_bench import HINDSIGHT, POINTS, STREAMS, TUNED_UNTIL
 from companion.teaching.lessons.kalman_streams import ROWS, SEGMENT, WEIGHT_VARIANCE, Trace, random_features
 
@@ -305,7 +305,10 @@ def flights_figure(trace: Trace, late: Int[Tensor, " n"]) -> figures.Picture:
 def large_stream(
     device: torch.device | str, seed: int, rows: int = 100_000, features: int = 1023
 ) -> tuple[float, float]:
-    """Turning digits through many random features, in blocks of 32, on a device: rows a second, and the mean log-loss."""
+    """Turning digits through many random features, in blocks of 32, on a device: rows a second, and the mean log-loss.
+
+    Saved under `runs/` every 500 blocks; stopped, it goes on from there. The speed is that of this call.
+    """
     stream = digit_stream(rows, "slow", generator=torch.Generator().manual_seed(seed))
     backbone = random_features(seed, features=features).to(device)
     seen = torch.cat([backbone(part.to(device)) for part in stream.features.split(10_000)])
@@ -313,8 +316,18 @@ def large_stream(
     dtype = torch.float32 if on_cuda else torch.float64
     settings = {"noise_variance": 1e-3, "gamma": 0.9999, "learn_gamma": True, "dtype": dtype, "device": device}
     head = KalmanHead(features + 1, 10, WEIGHT_VARIANCE, **settings)
+    path = progress.RUNS / f"06-{rows}-{features}-seed{seed}.pt"
+    saved = progress.load(path)
+    scores = [] if saved is None else [saved["scores"].to(device)]
+    before = sum(map(len, scores))
     generator, began = torch.Generator(device).manual_seed(seed), time.perf_counter()
-    states = run_stream(head, seen, stream.labels.to(device), batch_size=32, every=500, generator=generator)
-    scores = torch.cat([state.log_prob for state in states])
-    loss = -scores.double().mean().item()  # waits for the device
-    return rows / (time.perf_counter() - began), loss
+    labels = stream.labels.to(device)
+    states = run_stream(head, seen, labels, batch_size=32, every=500, generator=generator, resume=saved)
+    for state in states:
+        scores.append(state.log_prob)
+        if state.rows < rows:  # from the last state nothing goes on
+            progress.save(state.state_dict() | {"scores": torch.cat(scores)}, path)
+    loss = -torch.cat(scores).double().mean().item()  # waits for the device
+    speed = (rows - before) / (time.perf_counter() - began)
+    path.unlink(missing_ok=True)
+    return speed, loss

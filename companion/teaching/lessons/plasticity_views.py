@@ -3,7 +3,7 @@ comparisons. Changing a view makes no result stale."""
 
 import time
 from collections.abc import Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from companion.data.images import fashion
 from companion.data.streams import flight_days
 from companion.foundations.stacks import StackedMLP, StreamTrainer
 from companion.foundations.validation import Number
-from companion.teaching import figures, results
+from companion.teaching import figures, progress, results
 from companion.teaching.lessons.kalman_bench import BLOCK
 from companion.teaching.lessons.plasticity import BATCH, KINDS, StreamName, Trace, batches, follow
 from companion.teaching.widgets.plasticity import RandomLabels, random_label_points, silent_share
@@ -242,20 +242,34 @@ def flights_figure() -> figures.Picture:
 
 
 def large_run(device: torch.device | str, seed: int, tasks: int = 10, images: int = 1200, epochs: int = 30) -> str:
-    """Fashion images under new random labels, learned by heart by networks 1024-1024-1024-10: SGD and soft reset."""
+    """Fashion images under new random labels, learned by heart by networks 1024-1024-1024-10: SGD and soft reset.
+
+    Saved under `runs/` after each task; stopped, it goes on from there. Speeds are those of this call.
+    """
     generator = torch.Generator(device).manual_seed(seed)
     chosen_images = fashion("train").images[:images].flatten(1).to(device)
     order = torch.stack([torch.randperm(images, generator=generator, device=device) for _ in range(tasks * epochs)])
     names = torch.randint(10, (tasks, images), generator=generator, device=device).repeat_interleave(epochs, 0)
-    features, labels = chosen_images[order.flatten()], names.gather(1, order).flatten()
-    steps = len(labels) // BATCH
+    features, labels = chosen_images[order.flatten()][None], names.gather(1, order).flatten()[None]
+    path = progress.RUNS / f"07-{tasks}-{images}-{epochs}-seed{seed}.pt"
+    saved, steps = progress.load(path) or {}, images * epochs // BATCH
     lines = ["| | accuracy before learning, % | in the last task | batches a second |", "|:--|--:|--:|--:|"]
     for kind, settings in {"online SGD": {"lr": 0.05}, "soft reset": {"lr": 0.1, "drift_lr": 1e-4}}.items():
-        model = StackedMLP(1, features.shape[1], 10, 1024, generator=generator)
+        model = StackedMLP(1, features.shape[-1], 10, 1024, generator=generator)
         trainer = KINDS[kind].make(model, **settings, runs=1, generator=generator)
-        began = time.perf_counter()
-        *_, trace = follow(trainer, batches(features[None], labels[None], BATCH), steps, progress=True)
-        mean, last = trace.accuracy.mean(), trace.accuracy[-steps // tasks :].mean()
-        speed = steps / (time.perf_counter() - began)
-        lines.append(f"| {words(kind)} | {100 * mean:.1f} | {100 * last:.1f} | {speed:.0f} |")
+        accuracy = []
+        if kind in saved:
+            accuracy = saved[kind]["accuracy"]
+            model.load_state_dict(saved[kind]["model"])
+            generator.set_state(saved[kind]["generator"])
+        first, began = len(accuracy), time.perf_counter()
+        for task in range(first, tasks):
+            rows = slice(task * images * epochs, (task + 1) * images * epochs)
+            *_, trace = follow(trainer, batches(features[:, rows], labels[:, rows], BATCH), steps, progress=True)
+            accuracy = [*accuracy, trace.accuracy.mean().item()]
+            saved[kind] = {"accuracy": accuracy, "model": model.state_dict(), "generator": generator.get_state()}
+            progress.save(saved, path)
+        speed = (tasks - first) * steps / (time.perf_counter() - began)
+        lines.append(f"| {words(kind)} | {100 * mean(accuracy):.1f} | {100 * accuracy[-1]:.1f} | {speed:.0f} |")
+    path.unlink(missing_ok=True)
     return "\n".join(lines)

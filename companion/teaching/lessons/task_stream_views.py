@@ -17,7 +17,7 @@ from companion.data.streams.mini import FAMILIES, MiniStream
 from companion.foundations.residual import ExpandedResidualNet
 from companion.foundations.validation import Number
 from companion.methods.nevis import Recipe, dynamic, independent, previous, run, search_operations, whole_of
-from companion.teaching import figures, results
+from companion.teaching import figures, progress, results
 from companion.teaching.lessons.task_stream import KINDS, SEEDS, TASKS, learner_of
 from companion.teaching.lessons.task_stream_bench import NO_RATE, PLAN, name_of, steps_of
 from companion.teaching.session import Session
@@ -291,20 +291,27 @@ def live_table(kinds: Sequence[str], session: Session, tasks: int, budget: str =
 
 
 def large_run(session: Session, tasks: int = TASKS, steps: int = 1000, width: int = 64) -> str:
-    """A network four times as wide, at 1,000 steps a task, on the session's device."""
+    """A network four times as wide, at 1,000 steps a task, on the session's device.
+
+    Saved under `runs/` after each task; stopped, it goes on from there. Seconds are those of this call.
+    """
 
     def network(num_classes: int) -> torch.nn.Module:
         return ExpandedResidualNet(num_classes=num_classes, width=width, expansion=1).to(session.device)
 
     stream = stream_of(session.seed, tasks)
+    paths = []
     lines = ["| learner | error, % | TFLOP, training | search | seconds |", "|:--|--:|--:|--:|--:|"]
     for make, rate in ((independent, 0.05), (previous, 0.0125), (dynamic, 0.025)):
         began = time.perf_counter()
         recipe = Recipe(steps, batch=64, learning_rates=(rate,))
-        made = run(make(stream, network, recipe, session.seed), stream)
+        paths.append(progress.RUNS / f"10-{make.__name__}-{tasks}-{steps}-{width}-seed{session.seed}.pt")
+        made = run(make(stream, network, recipe, session.seed), stream, paths[-1])
         error = mean(row.error for row in made)
         searched = search_operations(made.state) / 1e12
         training = made.usage.floating_point_operations / 1e12 - searched
         seconds = time.perf_counter() - began
         lines.append(f"| {make.__name__} | {100 * error:.1f} | {training:.1f} | {searched:.1f} | {seconds:.0f} |")
+    for path in paths:
+        path.unlink(missing_ok=True)
     return "\n".join(lines)
