@@ -111,6 +111,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 GPU = "cuda"
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    """By default a GPU may round the factors of a convolution to TF32, which is too coarse for these comparisons."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
 def seeded(seed: int = 0, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
