@@ -35,7 +35,7 @@ LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb --La
 	--LabApp.extension_manager=readonly $(shell test "$$(id -u)" != 0 || echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-fast book sync claims checkpoints bench lint clean distclean
+.PHONY: help lab test test-fast book sync claims checkpoints bench bench-gpu lint clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -63,6 +63,9 @@ checkpoints: $(LAB) ## train again what ships with the package (long)
 
 bench: $(BENCH) ## compare speed and memory with other packages
 	@"$(BIN)/python" tests/benchmarks/run.py
+
+bench-gpu: $(LAB) ## measure each lesson's inner loop, on the CPU and on a GPU if there is one
+	@"$(BIN)/python" tests/benchmarks/gpu.py
 
 lint: $(TEST) ## style, and which part imports which
 	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check .
