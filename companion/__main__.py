@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 from collections import Counter
@@ -71,6 +72,26 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
     command.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 05; all by default")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time")
     command.set_defaults(run=run_seeds)
+
+    command = commands.add_parser("sweep", help="run a notebook over a grid of parameters; stopped, it goes on")
+    command.add_argument("notebook", type=Path, metavar="NOTEBOOK", help="an .ipynb file, or a lesson's .py")
+    command.add_argument(
+        *("-p", "--parameter"),
+        action="append",
+        default=[],
+        nargs=2,
+        metavar=("NAME", "VALUES"),
+        help="a parameter and its values, such as 0..31 or 0.001,0.002; each further -p multiplies the runs",
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, table and plot go")
+    command.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes here; one on each core"
+    )
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a running Dask cluster, such as tcp://10.0.0.5:8786"
+    )
+    command.add_argument("--cell-seconds", type=float, default=600.0, metavar="X", help="limit: a cell")
+    command.set_defaults(run=run_sweep)
 
     command = commands.add_parser("nbgrader", help="write a course for nbgrader into a new folder")
     command.add_argument("--out", type=Path, required=True, metavar="COURSE", help="where to")
@@ -154,6 +175,31 @@ def run_seeds(options: argparse.Namespace) -> int:
     ]
     print("\n".join(fallen) or "Every claim held with every seed.")
     return 1 if fallen else 0
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    try:
+        from companion.classroom import sweep
+
+        values = sweep.parse_parameters(options.parameter)
+        runs = sweep.sweep(options.notebook, values, options.out, options.jobs, options.scheduler, options.cell_seconds)
+    except ModuleNotFoundError as error:
+        print(f'{error.name} is missing: a sweep needs `pip install -e ".[lab,sweep]"`.', file=sys.stderr)
+        return 2
+    except (OSError, TypeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"Stopped. Finished runs are in {options.out}; the same command goes on.", file=sys.stderr)
+        return 130
+    if told := sweep.failures(runs, options.out):
+        print(told, file=sys.stderr)
+    failed = sum(run["status"] == "failed" for run in runs)
+    again = "; the same command tries these again" if failed else ""
+    print(
+        f"{len(runs) - failed} of {len(runs)} runs done, {failed} failed{again}. In {options.out}: {sweep.TABLE}, {sweep.PLOT}."
+    )
+    return 1 if failed else 0
 
 
 def run_nbgrader(options: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ from page_frame import add_citation, add_frame
 from source_pages import collect_source_pages
 from sphinx.util import logging
 
-from companion.classroom.claims_table import read_claim
 from companion.classroom.execution import FORMAT, fold_solutions
+from companion.classroom.runs import read_claim
 
 logger = logging.getLogger(__name__)
 

@@ -1,27 +1,25 @@
 """The claims of all lessons, over seeds: `python -m companion seeds` runs the lessons, and the book shows the table.
 
-What was found lies in `book/claims.json`, for each lesson beside a hash of the cells that make its claims: a test refuses
-rows of claims that have changed since.
+It is a sweep over seeds. What was found lies in `book/claims.json`, for each lesson beside a hash of the cells that make its
+claims (a test refuses rows of claims that have changed since) and one of all the code that ran.
 """
 
-import copy
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from nbclient import NotebookClient
+import nbformat
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
 from companion.classroom.execution import tags
 from companion.classroom.grading import write_whole
 from companion.classroom.light import code_cells, read_source
-from companion.classroom.sync import ROOT
+from companion.classroom.runs import claims_of
+from companion.classroom.sweep import outcomes, tasks_of
+from companion.classroom.sync import ROOT, key_of
 from companion.foundations.validation import require, require_count
 from companion.teaching.curriculum import LESSONS
 
@@ -30,7 +28,7 @@ SEEDS = range(5)
 
 
 def make(lessons: Sequence[str] = (), jobs: int = 1, root: Path = ROOT) -> dict[str, Any]:
-    """Run lessons with every seed and keep what they claim; what is kept for the same claims is not run again.
+    """Run lessons with every seed and keep what they claim; what is kept of the same code is not run again.
 
     Args:
         lessons: ids, such as "05"; all if there are none.
@@ -40,44 +38,35 @@ def make(lessons: Sequence[str] = (), jobs: int = 1, root: Path = ROOT) -> dict[
     Raises:
         TypeError: `jobs` is no whole number.
         ValueError: an id that no lesson has, or `jobs` below 1.
-        RuntimeError: a run did not come to its end, such as by a cell that makes no claim. What waited is not run; what was
-            running by then is, and is kept.
+        RuntimeError: a run did not come to its end, such as by a cell that makes no claim. The others are kept.
     """
     require_count("jobs", jobs, 1)
     require(set(lessons) <= set(LESSONS), "lessons", ", ".join(lessons), "among " + ", ".join(LESSONS))
     found = stored(root)
     wanted = {name: read_source(root / "notebooks" / f"{LESSONS[name].stem}.py") for name in lessons or LESSONS}
     for name, source in wanted.items():
-        if found.get(name, {}).get("cells") != claims_hash(source):
-            found[name] = {"cells": claims_hash(source), "seeds": {}}
+        hashes = {"cells": claims_hash(source), "code": key_of(source)}
+        if not hashes.items() <= found.get(name, {}).items():
+            found[name] = hashes | {"seeds": {}}
     missing = [(name, seed) for name in wanted for seed in map(str, SEEDS) if seed not in found[name]["seeds"]]
-
-    def keep(name: str, seed: str, claims: list[dict[str, Any]]) -> None:
+    tasks = [tasks_of(wanted[name], root / "notebooks", [{"SEED": int(seed)}])[0] for name, seed in missing]
+    failed = []
+    for place, outcome in tqdm(outcomes(tasks, jobs), total=len(tasks), unit="notebook"):
+        name, seed = missing[place]
+        if outcome["failure"]:
+            failed.append(f"lesson {name}, seed {seed}: {outcome['failure']['error']}")
+            continue
+        claims = claims_in(nbformat.reads(outcome["notebook"], as_version=4))
         found[name]["seeds"] = dict(sorted({**found[name]["seeds"], seed: claims}.items()))
         ordered = {each: found[each] for each in LESSONS if each in found}
-        text = json.dumps(ordered, indent=1, ensure_ascii=False)
-        write_whole(root / FILE, text + "\n")
-
-    pool = ThreadPoolExecutor(jobs)
-    waiting = {pool.submit(run, wanted[name], int(seed), root / "notebooks"): (name, seed) for name, seed in missing}
-    try:
-        for done in tqdm(as_completed(waiting), total=len(missing), unit="notebook"):
-            if done.exception() is not None:
-                break
-            keep(*waiting.pop(done), done.result())
-    finally:
-        pool.shutdown(cancel_futures=True)
-    ended = {done: place for done, place in waiting.items() if not done.cancelled()}  # none, unless one failed
-    for done in sorted(ended, key=lambda done: done.exception() is not None):  # what is to be kept comes first
-        name, seed = ended[done]
-        if done.exception() is not None:
-            raise RuntimeError(f"lesson {name}, seed {seed}: {done.exception()}") from done.exception()
-        keep(name, seed, done.result())
+        write_whole(root / FILE, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    if failed:
+        raise RuntimeError("\n".join(sorted(failed)))
     return found
 
 
 def stored(root: Path = ROOT) -> dict[str, Any]:
-    """What is kept, by lesson: `cells`, the hash, and `seeds`, for each the claims in their order."""
+    """What is kept, by lesson: `cells` and `code`, hashes, and `seeds`, for each the claims in their order."""
     path = root / FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -95,52 +84,10 @@ def claims_hash(source: NotebookNode) -> str:
     return hashlib.sha256("\n# %%\n".join(cell.source for cell in claim_cells(source)).encode()).hexdigest()
 
 
-def run(source: NotebookNode, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """What a notebook claims, run with a seed: for each claim its words, whether it held, by which value, and in which of
-    the cells that make claims.
-
-    Raises:
-        RuntimeError: a cell failed that makes no claim.
-    """
-    notebook = copy.deepcopy(source)
-    for cell in notebook.cells:
-        if "parameters" in tags(cell):
-            cell.source = re.sub(r"^SEED = .*$", f"SEED = {seed}", cell.source, flags=re.M)
-    client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}}
-    )
-    client.execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
-    for cell in code_cells(notebook):
-        if not makes_claims(cell):
-            refuse_errors(cell)
-    cells = enumerate(claim_cells(notebook))
-    return [claim | {"cell": place} for place, cell in cells for claim in claims_of(cell)]
-
-
-def refuse_errors(cell: NotebookNode, but: str = "") -> list[str]:
-    """What errors of one kind say; a `RuntimeError` where there is another."""
-    errors = [output for output in cell.outputs if output.output_type == "error"]
-    for error in errors:
-        if error.ename != but:
-            raise RuntimeError(f"a cell failed: {error.ename}: {error.evalue}")
-    return [error.evalue for error in errors]
-
-
-def claims_of(cell: NotebookNode) -> list[dict[str, Any]]:
-    """What an executed cell claims, those that fell last."""
-    fallen = refuse_errors(cell, but="ClaimFailed")
-    printed = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
-    return [read_claim(line) for line in [*printed.splitlines(), *fallen] if line[:2] in ("✓ ", "✗ ")]
-
-
-def read_claim(line: str) -> dict[str, Any]:
-    """The parts of a line that `claim` printed.
-
-    >>> read_claim("✓ one and one make two [2]")
-    {'claim': 'one and one make two', 'held': True, 'value': '2'}
-    """
-    words, _, value = line[2:].partition(" [")
-    return {"claim": words, "held": line[0] == "✓", "value": value.removesuffix("]")}
+def claims_in(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What an executed notebook claims: for each claim its words, whether it held, by which value, and in which of the cells
+    that make claims."""
+    return [claim | {"cell": place} for place, cell in enumerate(claim_cells(notebook)) for claim in claims_of(cell)]
 
 
 def page(root: Path = ROOT) -> str:

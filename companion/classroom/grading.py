@@ -401,9 +401,11 @@ def write_table(rows: Sequence[Grade], out: Path) -> None:
     write_whole(out, text.getvalue())
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """A file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
+    unfinished.write_bytes(content)
     os.replace(unfinished, path)
