@@ -11,6 +11,7 @@ machine, since notebooks travel both ways.
 
 import ast
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -19,7 +20,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def read_notebook(path: Path) -> NotebookNode:
         key_of(notebook)
     except Exception as error:  # whatever a parser makes of what is no notebook
         allowed = "a Jupyter notebook, or a py:percent file, of Python"
-        require(False, "notebook", f"{path} ({type(error).__name__}: {str(error).splitlines()[0]})", allowed)
+        told = next(iter(str(error).splitlines()), "")
+        require(False, "notebook", f"{path} ({type(error).__name__}: {told})", allowed)
     return notebook
 
 
@@ -242,6 +244,7 @@ def sweep(
         FileNotFoundError: there is no such notebook.
         ValueError: it is none, or it has no such parameter, or a number is out of its range.
         ConnectionError: the scheduler is not there, or no longer.
+        ModuleNotFoundError: a package of the extra `sweep` is missing.
     """
     require_count("jobs", jobs, 1)
     require_in("cell_seconds", cell_seconds, "(0, inf)")
@@ -252,11 +255,16 @@ def sweep(
     for name in values:
         require(name in known, "a parameter", name, f"among those of {path.name}: {', '.join(known)}")
         require(name not in COLUMNS, "a parameter", name, f"no column of the table: {', '.join(COLUMNS)}")
+    for needed in ("distributed", "papermill", "pyarrow"):  # what is missing is missed now, and not after the runs
+        importlib.import_module(needed)
     tasks = tasks_of(notebook, path.parent, grid(values))
-    kept = {task.name: found for task in tasks if (found := stored(out, task.name)) is not None}
-    missing = [task for task in tasks if kept.get(task.name, {}).get("status") != "done"]
-    with tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="run") as progress:
-        for place, outcome in outcomes(missing, jobs, scheduler, cell_seconds):
+    kept = {task.name: stored(out, task.name) for task in tasks}
+    missing = [task for task in tasks if (kept[task.name] or {}).get("status") != "done"]
+    with (
+        tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="run") as progress,
+        closing(outcomes(missing, jobs, scheduler, cell_seconds)) as ended,
+    ):
+        for place, outcome in ended:
             kept[missing[place].name] = keep(out, path.name, missing[place], outcome)
             progress.update()
     runs = [kept[task.name] for task in tasks]
@@ -266,9 +274,11 @@ def sweep(
 
 
 def stored(out: Path, name: str) -> dict[str, Any] | None:
-    """What is kept of a run."""
+    """What is kept of a run; None, too, if a machine that went down left its file unfinished."""
     path = out / "runs" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
 
 
 def keep(out: Path, notebook: str, task: Task, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import doctest
 import json
-import time
 
 import nbformat
 import pytest
@@ -10,6 +9,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from subjects import FOUNDATIONS, METHODS, read
 
 from companion.classroom import claims_table
+from companion.classroom.light import notebook_text, read_source
+from companion.classroom.sync import key_of
 
 KEPT = claims_table.stored()
 
@@ -46,14 +47,6 @@ def test_claims_are_read_with_their_values():
     ]
 
 
-def test_a_cell_that_fails_for_another_reason_stops_the_run():
-    fell = new_output("error", ename="ZeroDivisionError", evalue="division by zero", traceback=[])
-    with pytest.raises(RuntimeError, match=r"^a cell failed: ZeroDivisionError: division by zero$"):
-        claims_table.claims_of(cell("1 / 0", fell))
-    with pytest.raises(RuntimeError, match=r"^a cell failed: ZeroDivisionError: division by zero$"):
-        claims_table.refuse_errors(cell("1 / 0", fell, tags=[]))
-
-
 def test_other_claims_have_another_hash_and_other_prose_does_not():
     one, other = (new_notebook(cells=[new_code_cell("x"), cell("claim('a', True)")]) for _ in range(2))
     assert claims_table.claims_hash(one) == claims_table.claims_hash(other)
@@ -79,12 +72,31 @@ print("✓ a seed | is a number [" + str(SEED) + "]")
 
 @pytest.mark.slow
 def test_lessons_run_with_every_seed_once(repository, monkeypatch):
-    found = claims_table.make(["f1"], 2, repository)
+    found = claims_table.make(["f1"], 1, repository)
     assert [claims[0]["value"] for claims in found["f1"]["seeds"].values()] == ["0", "1", "2", "3", "4"]
     assert json.loads((repository / claims_table.FILE).read_text(encoding="utf-8")) == found
     assert "| a seed \\| is a number | eq. (1) | 0 | 5 of 5 |" in claims_table.page(repository)
-    monkeypatch.setattr(claims_table, "run", lambda *arguments: pytest.fail("it ran again"))
+    assert found["f1"]["code"] == key_of(
+        read_source(repository / "notebooks" / f"{claims_table.LESSONS['f1'].stem}.py")
+    )
+    ran = []
+    monkeypatch.setattr(claims_table, "outcomes", lambda tasks, jobs: ran.append(len(tasks)) or ())
     assert claims_table.make(["f1"], 1, repository) == found
+    assert ran == [0]
+
+
+def test_other_code_is_run_with_every_seed_again(repository, monkeypatch):
+    ran = []
+    monkeypatch.setattr(claims_table, "outcomes", lambda tasks, jobs: ran.append(len(tasks)) or ())
+    path = repository / "notebooks" / f"{claims_table.LESSONS['f1'].stem}.py"
+    hashes = {"cells": claims_table.claims_hash(read_source(path)), "code": key_of(read_source(path))}
+    (repository / "book").mkdir()
+    kept = {"f1": hashes | {"seeds": {str(seed): [] for seed in claims_table.SEEDS}}}
+    (repository / claims_table.FILE).write_text(json.dumps(kept), encoding="utf-8")
+    claims_table.make(["f1"], 1, repository)
+    path.write_text(path.read_text(encoding="utf-8").replace("SEED = 0", "SEED = 1"), encoding="utf-8")
+    claims_table.make(["f1"], 1, repository)
+    assert ran == [0, 5]
 
 
 def keep(repository, **seeds):
@@ -134,21 +146,19 @@ def test_a_claim_that_fell_hides_those_below_it_with_its_seed_only(repository):
 
 
 def test_a_run_that_fails_is_named_and_costs_no_other(repository, monkeypatch):
-    ran = []
+    def outcomes(tasks, jobs):
+        for place, task in enumerate(tasks):
+            printed = new_output("stream", name="stdout", text=f"✓ a [{task.parameters['SEED']}]\n")
+            notebook = notebook_text(new_notebook(cells=[cell("", printed)]))
+            failure = {"cell": 2, "error": "ZeroDivisionError: division by zero", "traceback": []}
+            yield place, {"notebook": notebook, "failure": failure if task.parameters["SEED"] == 1 else None}
 
-    def run(source, seed, folder):
-        ran.append(seed)
-        if seed == 1:
-            raise RuntimeError("a cell failed: ZeroDivisionError: division by zero")
-        time.sleep(0.2)
-        return [{"claim": "a", "held": True, "value": str(seed), "cell": 0}]
-
-    monkeypatch.setattr(claims_table, "run", run)
-    with pytest.raises(RuntimeError, match=r"^lesson f1, seed 1: a cell failed: ZeroDivisionError: division by zero$"):
+    monkeypatch.setattr(claims_table, "outcomes", outcomes)
+    with pytest.raises(RuntimeError, match=r"^lesson f1, seed 1: ZeroDivisionError: division by zero$"):
         claims_table.make(["f1"], 1, repository)
-    assert 0 in ran
-    assert 4 not in ran
-    assert set(claims_table.stored(repository)["f1"]["seeds"]) == {str(seed) for seed in ran} - {"1"}
+    kept = claims_table.stored(repository)["f1"]["seeds"]
+    assert list(kept) == ["0", "2", "3", "4"]
+    assert kept["4"] == [{"claim": "a", "held": True, "value": "4", "cell": 0}]
 
 
 @pytest.mark.parametrize(("jobs", "error"), [(0, ValueError), (1.5, TypeError)])
