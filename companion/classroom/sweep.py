@@ -382,7 +382,7 @@ def write_plot(runs: Sequence[dict[str, Any]], title: str, path: Path) -> None:
         if (number := number_of(one["value"])) is not None and math.isfinite(number)
     )
     labels = [textwrap.fill(words, 52) for words in claims]
-    heights = [1 + 0.2 * sum(2 + label.count("\n") for label in labels)] if claims else []
+    heights = [1 + 0.17 * sum(1.6 + label.count("\n") for label in labels)] if claims else []
     heights += [2.8] * (len(numbers) or not claims)
     figure, axes = figures.panels(1, len(heights), (9, sum(heights) / len(heights)), height_ratios=heights)
     axes[0].set_title(f"{title}: {len(done)} of {len(runs)} runs came to their end")
@@ -419,7 +419,8 @@ def draw_claims(axes: Axes, labels: Sequence[str], held: Sequence[int], runs: in
     for middle, count in zip(middles, held):
         axes.text(1.02, middle, f"{count} of {runs}", va="center", fontsize=10)
     axes.set_yticks(middles, labels, fontsize=9)
-    axes.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], xlabel="share of the runs in which the claim held")
+    axes.set(xlim=(0, 1.18), ylim=(middles[-1] - heights[-1] / 2 - 0.4, 0.4), xticks=[0, 0.5, 1])
+    axes.set_xlabel("share of the runs in which the claim held")
     axes.tick_params(left=False)
 
 
