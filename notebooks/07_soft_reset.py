@@ -20,6 +20,7 @@
 PROFILE = "lesson"
 SEED = 0
 DEVICE = "auto"
+drift_lr = None  # of soft reset, to sweep over; None: the tuned one
 
 # %% tags=["setup"]
 import torch
@@ -29,6 +30,7 @@ from companion.methods.soft_reset import SoftReset, StackedMLP, cross_entropy, d
 from companion.teaching import begin, claim
 from companion.teaching.lessons import plasticity as lesson
 from companion.teaching.lessons import plasticity_views as views
+from companion.teaching.records import record
 from companion.teaching.widgets import live_drift, live_evidence, live_plasticity
 
 session = begin(PROFILE, SEED, DEVICE)
@@ -70,9 +72,11 @@ live_plasticity(
 # What has the network of digits become, after sixty tasks? Three things are often named. Neurons that are *silent* for every input pass no gradient on. The features of the last hidden layer may have *collapsed* into few directions. And the weights have *grown*, so that a step of the same size changes less.
 
 # %% tags=["hide-input"]
-live |= {
-    kind: lesson.run(kind, [views.chosen(kind)], "labels", [SEED], tasks=tasks) for kind in ("L2-init", "soft reset")
-}
+settings = {kind: views.chosen(kind) for kind in ("L2-init", "soft reset")}
+if drift_lr is not None:
+    settings["soft reset"] = settings["soft reset"] | {"drift_lr": drift_lr}
+live |= {kind: lesson.run(kind, [each], "labels", [SEED], tasks=tasks) for kind, each in settings.items()}
+record("accuracy of soft reset in the last ten tasks", live["soft reset"].by_task(tasks)[-10:].mean())
 rows = lesson.stream("labels", SEED, tasks).features[-160:]
 views.inside_table({kind: trace.trainer for kind, trace in live.items()}, rows)
 

@@ -140,7 +140,7 @@ def test_a_scheduler_that_is_not_there_is_named(notebook, tmp_path, capsys, monk
 
 def test_the_lessons_have_the_parameters_that_the_book_sweeps():
     lesson = sweep.read_notebook(ROOT / "notebooks" / "07_soft_reset.ipynb")
-    assert sweep.parameters_of(lesson)[:3] == ["PROFILE", "SEED", "DEVICE"]
+    assert sweep.parameters_of(lesson) == ["PROFILE", "SEED", "DEVICE", "drift_lr"]
     source = sweep.read_notebook(ROOT / "notebooks" / "07_soft_reset.py")
     assert key_of(source) == key_of(lesson)
 
