@@ -3,6 +3,7 @@
 The workers of a sweep call `execute_run`. They need this package with the extra `sweep`, and no file of whoever asks.
 """
 
+import math
 import os
 import re
 import tempfile
@@ -23,6 +24,7 @@ from companion.teaching.records import KIND
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 FELL = ClaimFailed.__name__
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+BUSY = 120  # seconds that a kernel may take to start, or to hand over what a cell printed
 LINES = 8  # of a traceback that are kept
 
 
@@ -63,7 +65,9 @@ def execute_run(source: str, parameters: dict[str, Any], key: str, folder: str, 
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                execution_timeout=cell_seconds,
+                execution_timeout=math.ceil(cell_seconds),
+                start_timeout=BUSY,
+                iopub_timeout=BUSY,
                 allow_error_names=[FELL],
                 extra_arguments=["--IPKernelApp.log_level=50"],  # its warnings are about every kernel on this machine
                 resources={"metadata": {"path": folder if Path(folder).is_dir() else place}},  # `cwd` is for one thread
