@@ -93,7 +93,7 @@ $(LAB): | .venv/.created
 
 $(TEST): | .venv/.created
 	@echo "Installing what the lessons, the book and the tests need into .venv: some minutes the first time."
-	@$(INSTALL) -e ".[lab,book,test,hf,transfer,classroom,sweep]"
+	@$(INSTALL) -e ".[lab,book,test,hf,transfer,classroom,sweep,several]"
 	@rm -f .venv/.lab-* .venv/.test-* && touch $(LAB) $@
 
 # smalldiffusion and curvlinops (by way of backpack) ask for torchvision, of which what we compare uses nothing and

@@ -92,7 +92,7 @@ def test_the_conda_environment_installs_the_lock():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     *plain, pip = conda["dependencies"]
     assert plain == ["python=3.11", "pip"]
-    assert pip["pip"] == ["-c constraints.txt", "-e .[lab,book,test,hf,transfer,classroom,sweep]"]
+    assert pip["pip"] == ["-c constraints.txt", "-e .[lab,book,test,hf,transfer,classroom,sweep,several]"]
 
 
 def test_the_citation_is_of_this_version():
