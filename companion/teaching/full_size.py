@@ -32,7 +32,7 @@ from companion.foundations.several_processes import share_rows, world_size
 from companion.foundations.training import TrainingState
 from companion.methods.mmd_flow import train_witness
 from companion.teaching.lessons import deep_mmd, distributional_diffusion, guidance_bases, readers
-from companion.teaching.lessons.distributional_diffusion import RUNS
+from companion.teaching.progress import RUNS, load, save
 from companion.teaching.session import Session, begin
 
 Start = Callable[[dict[str, Any] | None], Iterator[TrainingState]]
@@ -115,8 +115,7 @@ LESSONS = {"01": denoisers, "03": unconditional_base, "04": witness, "08": reade
 def train_shared(training: FullTraining, every: int = 500) -> None:
     """Make all updates but the last on all processes; the first one reads what was saved, and saves every `every` updates."""
     first = world_size() == 1 or torch.distributed.get_rank() == 0
-    there = first and training.path.exists()
-    saved = [torch.load(training.path, map_location="cpu", weights_only=True) if there else None]
+    saved = [load(training.path) if first else None]
     if world_size() > 1:
         torch.distributed.broadcast_object_list(saved)
     done, last = saved[0]["step"] if saved[0] else 0, training.steps - 1
@@ -124,14 +123,7 @@ def train_shared(training: FullTraining, every: int = 500) -> None:
     with share_rows(training.model, training.network):
         for state in tqdm(updates, training.path.stem, last, initial=done, disable=not first):
             if first and (state.step % every == 0 or state.step == last):
-                _save(state.state_dict(), training.path)
-
-
-def _save(saved: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(saved, partial)
-    os.replace(partial, path)
+                save(state.state_dict(), training.path)
 
 
 def main(arguments: list[str] | None = None) -> None:
