@@ -100,6 +100,6 @@ $(TEST): | .venv/.created
 # whose usual build does not run beside torch's CPU build: they come alone, and the extra `bench` has the rest.
 $(BENCH): | $(LAB)
 	@echo "Installing the packages to compare with."
-	@$(INSTALL) -e ".[lab,book,test,bench]"
+	@$(INSTALL) -e ".[lab,book,test,hf,transfer,bench]"
 	@$(INSTALL) --no-deps "curvlinops-for-pytorch>=3.0.1,<3.1" smalldiffusion
 	@rm -f .venv/.bench-* && touch $@

@@ -169,7 +169,7 @@ claim(
 # %% [markdown]
 # Here is a slice of the stream, run now, with the whole comparison's settings:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 kinds = ("independent", "previous", "dynamic")
 views.live_table(kinds, session, tasks=session.pick(smoke=4, lesson=16))
 
