@@ -163,6 +163,9 @@ def run_seeds(options: argparse.Namespace) -> int:
 
     try:
         found = make(options.lessons, options.jobs)
+    except ModuleNotFoundError as error:
+        print(missing_of_sweep(error), file=sys.stderr)
+        return 2
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -184,7 +187,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         values = sweep.parse_parameters(options.parameter)
         runs = sweep.sweep(options.notebook, values, options.out, options.jobs, options.scheduler, options.cell_seconds)
     except ModuleNotFoundError as error:
-        print(f'{error.name} is missing: a sweep needs `pip install -e ".[lab,sweep]"`.', file=sys.stderr)
+        print(missing_of_sweep(error), file=sys.stderr)
         return 2
     except (OSError, TypeError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -200,6 +203,10 @@ def run_sweep(options: argparse.Namespace) -> int:
         f"{len(runs) - failed} of {len(runs)} runs done, {failed} failed{again}. In {options.out}: {sweep.TABLE}, {sweep.PLOT}."
     )
     return 1 if failed else 0
+
+
+def missing_of_sweep(error: ModuleNotFoundError) -> str:
+    return f'{error.name} is missing: a sweep needs `pip install -e ".[lab,sweep]"`.'
 
 
 def run_nbgrader(options: argparse.Namespace) -> int:
