@@ -55,8 +55,9 @@ book: $(TEST) ## build the book: open book/_build/html/index.html
 sync: $(TEST) ## make again what is generated: notebook pairs, student notebooks
 	@"$(BIN)/python" -m companion sync $(SYNC_ARGS)
 
-claims: $(BENCH) ## make the stored comparisons again (long)
+claims: $(BENCH) ## make the stored comparisons and the table of claims again (long)
 	@"$(BIN)/python" -m companion claims
+	@"$(BIN)/python" -m companion seeds --jobs 2
 
 checkpoints: $(LAB) ## train again what ships with the package (long)
 	@"$(BIN)/python" -m companion checkpoints
@@ -100,6 +101,6 @@ $(TEST): | .venv/.created
 # whose usual build does not run beside torch's CPU build: they come alone, and the extra `bench` has the rest.
 $(BENCH): | $(LAB)
 	@echo "Installing the packages to compare with."
-	@$(INSTALL) -e ".[lab,book,test,hf,transfer,bench]"
+	@$(INSTALL) -e ".[lab,book,test,hf,transfer,sweep,bench]"
 	@$(INSTALL) --no-deps "curvlinops-for-pytorch>=3.0.1,<3.1" smalldiffusion
 	@rm -f .venv/.bench-* && touch $@

@@ -166,6 +166,9 @@ def run_seeds(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(missing_of_sweep(error), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. Finished runs are in book/claims.json; the same command goes on.", file=sys.stderr)
+        return 130
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2

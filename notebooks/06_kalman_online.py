@@ -292,7 +292,7 @@ claim(
 # - *Many features.* A row costs $m^2$; a block of $b$ rows costs $bm^2 + b^2m$. With 10,000 features the covariance alone takes 800 MB.
 # - *Single precision.* With $\gamma=1$ and features that are almost dependent the covariance loses its positivity in float32. In float32 `KalmanHead` therefore keeps a square root instead, which cannot, and which costs a QR decomposition per drift.
 #
-# With `PROFILE = "full"` the stream has 100,000 rows and 1,024 features, in blocks of 32, on a GPU. Stopped, it goes on where it was.
+# With `PROFILE = "full"` the stream has 100,000 rows and 1,024 features, in blocks of 32, on a GPU. If it is stopped, it goes on from the last saved block.
 
 # %% tags=["slow"]
 if PROFILE == "full":

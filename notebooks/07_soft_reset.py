@@ -306,7 +306,7 @@ views.flights_figure()
 # %% [markdown]
 # Nothing to win. SGD, L2-init, shrink & perturb and soft reset cannot be told apart, layer norm is ahead by little, and in lesson 06 a linear model did as well. In one year of flights no plasticity is lost, and there is no clean break. Tuning chose a small $\eta$, and $\gamma$ stays next to 1 all year. So soft reset does no harm where it is not needed, *if its step was tuned for that*; and it took twice the gradients to find nothing. (The best rates lie near the lower end of their range.)
 #
-# With `PROFILE = "full"` networks of 1,024 neurons in each layer learn 1,200 Fashion images by heart, again and again, on a GPU. Stopped, it goes on after the last task.
+# With `PROFILE = "full"` networks of 1,024 neurons in each layer learn 1,200 Fashion images by heart, again and again, on a GPU. If it is stopped, it goes on after the last finished task.
 
 # %% tags=["slow"]
 if PROFILE == "full":

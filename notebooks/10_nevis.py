@@ -325,7 +325,7 @@ views.family_table(("independent", "previous", "dynamic", "soup", "multitask", "
 # %% [markdown]
 # Digits, clothes and glyphs gain from every start, and most from a past. Crops of photographs gain little: nothing in the stream is like them but themselves. Faces are easy anyway. And look at the counts, which are not real but telling: what was learned in the stream halves their errors and more, and the pretrained network, which has never counted, is behind.
 #
-# With `PROFILE = "full"` three learners run on the GPU, with networks four times as wide and a thousand steps a task. Stopped, they go on after the last task.
+# With `PROFILE = "full"` three learners run on the GPU, with networks four times as wide and a thousand steps a task. If they are stopped, they go on after the last finished task.
 
 # %% tags=["slow"]
 if PROFILE == "full":

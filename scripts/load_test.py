@@ -81,6 +81,7 @@ class Server:
             method="GET" if body is None else "POST",
             headers={"Authorization": f"token {self.token}"},
             body=None if body is None else json.dumps(body),
+            connect_timeout=300,
             request_timeout=300,
         )
         return json.loads(answer.body)
@@ -167,20 +168,22 @@ async def ready(server: Server, log: Path, seconds: float = 120) -> None:
 
 async def study(
     server: Server, student: Student, notebook: str, cells: list[str], limit: float
-) -> WebSocketClientConnection:
+) -> WebSocketClientConnection | None:
     """Open a notebook, run its cells one after the other, and leave it open."""
-    began = time.monotonic()
+    began, channels = time.monotonic(), None
     session = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
-    student.kernel = (await server.ask("sessions", session))["kernel"]["id"]
-    channels = await server.channels(student.kernel)
     try:
         async with asyncio.timeout(limit):
+            student.kernel = (await server.ask("sessions", session))["kernel"]["id"]
+            channels = await server.channels(student.kernel)
             for number, source in enumerate(cells):
                 if error := await run_cell(channels, source):
                     student.failed = f"cell {number}: {error}"
                     break
     except TimeoutError:
         student.failed = f"not finished after {limit:.0f} s"
+    except Exception as error:  # the server refused, or is gone: the others go on
+        student.failed = f"{type(error).__name__}: {error}"
     student.seconds = time.monotonic() - began
     return channels
 
@@ -257,7 +260,7 @@ async def load(options: argparse.Namespace, folder: Path) -> tuple[str, bool]:
         await asyncio.sleep(2)  # one more look
         watching.cancel()
         gone, waited = await culled(server, students, options.idle_seconds + 60)
-        for channels in open_notebooks:
+        for channels in filter(None, open_notebooks):
             channels.close()
     well = gone == len(students) and not any(each.failed for each in students)
     return report(options, students, of_server, max(sums), seconds, gone, waited), well

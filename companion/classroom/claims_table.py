@@ -7,6 +7,7 @@ claims (a test refuses rows of claims that have changed since) and one of all th
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,16 @@ def make(lessons: Sequence[str] = (), jobs: int = 1, root: Path = ROOT) -> dict[
     missing = [(name, seed) for name in wanted for seed in map(str, SEEDS) if seed not in found[name]["seeds"]]
     tasks = [tasks_of(wanted[name], root / "notebooks", [{"SEED": int(seed)}])[0] for name, seed in missing]
     failed = []
-    for place, outcome in tqdm(outcomes(tasks, jobs), total=len(tasks), unit="notebook"):
-        name, seed = missing[place]
-        if outcome["failure"]:
-            failed.append(f"lesson {name}, seed {seed}: {outcome['failure']['error']}")
-            continue
-        claims = claims_in(nbformat.reads(outcome["notebook"], as_version=4))
-        found[name]["seeds"] = dict(sorted({**found[name]["seeds"], seed: claims}.items()))
-        ordered = {each: found[each] for each in LESSONS if each in found}
-        write_whole(root / FILE, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    with closing(outcomes(tasks, jobs)) as ended:
+        for place, outcome in tqdm(ended, total=len(tasks), unit="notebook"):
+            name, seed = missing[place]
+            if outcome["failure"]:
+                failed.append(f"lesson {name}, seed {seed}: {outcome['failure']['error']}")
+                continue
+            claims = claims_in(nbformat.reads(outcome["notebook"], as_version=4))
+            found[name]["seeds"] = dict(sorted({**found[name]["seeds"], seed: claims}.items()))
+            ordered = {each: found[each] for each in LESSONS if each in found}
+            write_whole(root / FILE, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
     if failed:
         raise RuntimeError("\n".join(sorted(failed)))
     return found

@@ -117,7 +117,8 @@ def read_notebook(path: Path) -> NotebookNode:
         notebook = read_source(path) if path.suffix == ".py" else nbformat.read(path, as_version=4)
         for cell in code_cells(notebook):
             cell.outputs, cell.execution_count = [], None
-        key_of(notebook)
+        notebook.metadata.pop("widgets", None)
+        key_of(notebook), parameters_of(notebook)
     except Exception as error:  # whatever a parser makes of what is no notebook
         allowed = "a Jupyter notebook, or a py:percent file, of Python"
         told = next(iter(str(error).splitlines()), "")
@@ -255,9 +256,11 @@ def sweep(
     for name in values:
         require(name in known, "a parameter", name, f"among those of {path.name}: {', '.join(known)}")
         require(name not in COLUMNS, "a parameter", name, f"no column of the table: {', '.join(COLUMNS)}")
-    for needed in ("distributed", "papermill", "pyarrow"):  # what is missing is missed now, and not after the runs
+    for needed in ("distributed", "papermill", "pyarrow"):  # look for missing packages now, not after the runs
         importlib.import_module(needed)
     tasks = tasks_of(notebook, path.parent, grid(values))
+    write_whole(out / "runs" / "writable", "")  # look for a folder that is not, now, too
+    (out / "runs" / "writable").unlink()
     kept = {task.name: stored(out, task.name) for task in tasks}
     missing = [task for task in tasks if (kept[task.name] or {}).get("status") != "done"]
     with (

@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from companion.data import images
 from companion.foundations.several_processes import share_rows, world_size
 from companion.foundations.training import TrainingState
+from companion.foundations.validation import require_count
 from companion.methods.mmd_flow import train_witness
 from companion.teaching.lessons import deep_mmd, distributional_diffusion, guidance_bases, readers
 from companion.teaching.progress import RUNS, load, save
@@ -114,6 +115,7 @@ LESSONS = {"01": denoisers, "03": unconditional_base, "04": witness, "08": reade
 
 def train_shared(training: FullTraining, every: int = 500) -> None:
     """Make all updates but the last on all processes; the first one reads what was saved, and saves every `every` updates."""
+    require_count("every", every, 1)
     first = world_size() == 1 or torch.distributed.get_rank() == 0
     saved = [load(training.path) if first else None]
     if world_size() > 1:

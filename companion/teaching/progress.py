@@ -23,7 +23,7 @@ RUNS = Path("runs")  # in the reader's folder
 def save(done: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values in one atomic step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".partial")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two processes may be at it
     torch.save(done, unfinished)
     os.replace(unfinished, path)
 

@@ -1,4 +1,4 @@
-"""A student's server in a class: what stands idle is stopped, and one student's kernel leaves the others' cores alone.
+"""A student's server in a class: idle kernels and servers are stopped, and one student's kernel leaves the others' cores alone.
 
 The `Dockerfile` copies it to /etc/jupyter; without a container, `jupyter lab --config=scripts/hub/jupyter_server_config.py`.
 """

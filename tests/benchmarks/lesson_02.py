@@ -173,5 +173,6 @@ def rows() -> list[Row]:
             f"speculative sampling of {CHAINS:,} points on this CPU, K = 100, window 8, time",
             "our plain sampler",
             compare_times_with_plain,
+            "at most its evaluations and couplings: the rounds are saved where rows are computed at once, as on a GPU",
         ),
     ]

@@ -213,6 +213,7 @@ def rows() -> list[Row]:
             f"{sampling}, learned weight, time",
             "constant weight",
             lambda: compare_times(sampler(base(), learned()), sampler(base(), WEIGHT), 25),
+            "more work: a network of weights",
         ),
         Row(
             "guidance-unguided-time",
@@ -226,6 +227,7 @@ def rows() -> list[Row]:
             f"{UPDATES} updates of the learned weight, 128 points of 4 particles, time",
             f"{UPDATES} updates of the base itself, 256 points",
             lambda: compare_times(updates_of_guidance(), updates_of_the_base(), 15),
+            "more work: 1,024 rows against 256",
         ),
         *quality_rows(),
     ]

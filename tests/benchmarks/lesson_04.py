@@ -158,6 +158,7 @@ def rows() -> list[Row]:
                 step.format(dim, "energy kernel") + ", time",
                 f"sliced energy flow, {SLICES} slices, right on average only",
                 functools.partial(compare_with_slices, dim),
+                "more work: exact",
             )
         )
     return [
@@ -188,5 +189,6 @@ def rows() -> list[Row]:
             inner.replace("the adaptive flow", "the KALE flow"),
             "of the adaptive flow",
             lambda: compare_times(steps_of_a_witness(kale_flow), steps_of_a_witness(), 15),
+            "more work: every particle's weight in the dual problem",
         ),
     ]

@@ -168,17 +168,25 @@ def rows() -> list[Row]:
             compare_with_dynamax,
             "ratio below 1",
         ),
-        Row("kalman-square-root", f"{what}, in square-root form", "our covariance form", compare_forms),
+        Row(
+            "kalman-square-root",
+            f"{what}, in square-root form",
+            "our covariance form",
+            compare_forms,
+            "more work: a QR decomposition a block, for single precision",
+        ),
         Row(
             "kalman-stream",
             "100 rows of a stream, test then train, gamma and alpha learned, m = 100, K = 10, time",
             "the same loop with SGD on softmax regression",
             compare_with_sgd,
+            "more work: a covariance, and draws for gamma and alpha",
         ),
         Row(
             "kalman-softmax",
             "average softmax of 1,000 rows, K = 10, 32 draws given, time",
             "the softmax of the mean",
             compare_prediction,
+            "about 32, its draws",
         ),
     ]

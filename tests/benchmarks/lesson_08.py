@@ -97,7 +97,7 @@ def rows() -> list[Row]:
         Row("dynamic-adam", f"reading and learning by Adam, {size}, time", "a loop by hand", compare_learning,
             "about 1"),
         Row("dynamic-cost", f"reading and learning by Adam, {size}, time", "reading without learning",
-            compare_learning_with_static),
+            compare_learning_with_static, "more work: a backward pass and a step of Adam"),
         Row("dynamic-mlp", f"learning the perceptrons only, {size}, time", "learning all weights",
             part(compare_parts, "mlp"), "ratio below 1"),
         Row("dynamic-lora", f"learning adapters of rank 4, {size}, time", "learning all weights",

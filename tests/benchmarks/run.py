@@ -67,7 +67,7 @@ def all_rows() -> list[Row]:
 def measure(row: Row) -> Result:
     try:
         return row.measure()
-    except ImportError as missing:
+    except ModuleNotFoundError as missing:
         return Result("", "peer not installed", f"({missing.name or missing})")
     except Exception as error:
         says = " ".join(f"{type(error).__name__}: {error}".replace("`", "'").split())

@@ -70,6 +70,18 @@ print("✓ a seed | is a number [" + str(SEED) + "]")
     return tmp_path
 
 
+def noted(monkeypatch):
+    """How many runs are asked for, each time; none is made."""
+    asked = []
+
+    def outcomes(tasks, jobs):
+        asked.append(len(tasks))
+        yield from ()
+
+    monkeypatch.setattr(claims_table, "outcomes", outcomes)
+    return asked
+
+
 @pytest.mark.slow
 def test_lessons_run_with_every_seed_once(repository, monkeypatch):
     found = claims_table.make(["f1"], 1, repository)
@@ -79,15 +91,13 @@ def test_lessons_run_with_every_seed_once(repository, monkeypatch):
     assert found["f1"]["code"] == key_of(
         read_source(repository / "notebooks" / f"{claims_table.LESSONS['f1'].stem}.py")
     )
-    ran = []
-    monkeypatch.setattr(claims_table, "outcomes", lambda tasks, jobs: ran.append(len(tasks)) or ())
+    ran = noted(monkeypatch)
     assert claims_table.make(["f1"], 1, repository) == found
     assert ran == [0]
 
 
 def test_other_code_is_run_with_every_seed_again(repository, monkeypatch):
-    ran = []
-    monkeypatch.setattr(claims_table, "outcomes", lambda tasks, jobs: ran.append(len(tasks)) or ())
+    ran = noted(monkeypatch)
     path = repository / "notebooks" / f"{claims_table.LESSONS['f1'].stem}.py"
     hashes = {"cells": claims_table.claims_hash(read_source(path)), "code": key_of(read_source(path))}
     (repository / "book").mkdir()

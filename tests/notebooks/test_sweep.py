@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import matplotlib.image
 import nbformat
@@ -364,7 +364,8 @@ def test_a_run_has_its_parameters_and_goes_on_after_a_claim_that_fell(tmp_path):
     ],
 )
 def test_a_run_that_fails_says_in_which_cell_and_keeps_what_came_before(tmp_path, source, error):
-    outcome = run_once(tmp_path, CLAIMS, source, "print('✓ not reached')", seconds=2.0, SEED=2)
+    seconds = 5.0 if "sleep" in source else 60.0
+    outcome = run_once(tmp_path, CLAIMS, source, "print('✓ not reached')", seconds=seconds, SEED=2)
     assert outcome["status"] == "failed"
     assert outcome["failure"]["cell"] == 4  # the parameters that papermill put in are the second
     assert outcome["failure"]["error"].startswith(error)
@@ -452,10 +453,11 @@ def test_processes_of_this_machine_need_nothing_set_up_and_only_it_reaches_them(
 
     @contextmanager
     def watched(*arguments, connected=sweep.connected):
+        before = set(psutil.Process().children(recursive=True))
         with connected(*arguments) as client:
-            family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-            places = [place for each in family for place in each.net_connections() if place.status == "LISTEN"]
-            listening.update(place.laddr.ip for place in places)
+            for each in {psutil.Process(), *psutil.Process().children(recursive=True)} - before:
+                with suppress(psutil.Error):
+                    listening.update(place.laddr.ip for place in each.net_connections() if place.status == "LISTEN")
             yield client
 
     monkeypatch.setattr(sweep, "connected", watched)

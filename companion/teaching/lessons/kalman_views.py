@@ -307,7 +307,7 @@ def large_stream(
 ) -> tuple[float, float]:
     """Turning digits through many random features, in blocks of 32, on a device: rows a second, and the mean log-loss.
 
-    Saved under `runs/` every 500 blocks; stopped, it goes on from there. The speed is that of this call.
+    Saved under `runs/` every 500 blocks; if it is stopped, it goes on from there. The speed is that of this call.
     """
     stream = digit_stream(rows, "slow", generator=torch.Generator().manual_seed(seed))
     backbone = random_features(seed, features=features).to(device)
@@ -316,7 +316,7 @@ def large_stream(
     dtype = torch.float32 if on_cuda else torch.float64
     settings = {"noise_variance": 1e-3, "gamma": 0.9999, "learn_gamma": True, "dtype": dtype, "device": device}
     head = KalmanHead(features + 1, 10, WEIGHT_VARIANCE, **settings)
-    path = progress.RUNS / f"06-{rows}-{features}-seed{seed}.pt"
+    path = progress.RUNS / f"06-{rows}-{features}-{head.mean.device.type}-seed{seed}.pt"
     saved = progress.load(path)
     scores = [] if saved is None else [saved["scores"].to(device)]
     before = sum(map(len, scores))

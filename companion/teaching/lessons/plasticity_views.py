@@ -244,14 +244,14 @@ def flights_figure() -> figures.Picture:
 def large_run(device: torch.device | str, seed: int, tasks: int = 10, images: int = 1200, epochs: int = 30) -> str:
     """Fashion images under new random labels, learned by heart by networks 1024-1024-1024-10: SGD and soft reset.
 
-    Saved under `runs/` after each task; stopped, it goes on from there. Speeds are those of this call.
+    Saved under `runs/` after each task; if it is stopped, it goes on from there. Speeds are those of this call.
     """
     generator = torch.Generator(device).manual_seed(seed)
     chosen_images = fashion("train").images[:images].flatten(1).to(device)
     order = torch.stack([torch.randperm(images, generator=generator, device=device) for _ in range(tasks * epochs)])
     names = torch.randint(10, (tasks, images), generator=generator, device=device).repeat_interleave(epochs, 0)
     features, labels = chosen_images[order.flatten()][None], names.gather(1, order).flatten()[None]
-    path = progress.RUNS / f"07-{tasks}-{images}-{epochs}-seed{seed}.pt"
+    path = progress.RUNS / f"07-{tasks}-{images}-{epochs}-{generator.device.type}-seed{seed}.pt"
     saved, steps = progress.load(path) or {}, images * epochs // BATCH
     lines = ["| | accuracy before learning, % | in the last task | batches a second |", "|:--|--:|--:|--:|"]
     for kind, settings in {"online SGD": {"lr": 0.05}, "soft reset": {"lr": 0.1, "drift_lr": 1e-4}}.items():

@@ -293,7 +293,7 @@ def live_table(kinds: Sequence[str], session: Session, tasks: int, budget: str =
 def large_run(session: Session, tasks: int = TASKS, steps: int = 1000, width: int = 64) -> str:
     """A network four times as wide, at 1,000 steps a task, on the session's device.
 
-    Saved under `runs/` after each task; stopped, it goes on from there. Seconds are those of this call.
+    Saved under `runs/` after each task; if it is stopped, it goes on from there. Seconds are those of this call.
     """
 
     def network(num_classes: int) -> torch.nn.Module:
