@@ -388,6 +388,7 @@ def write_plot(runs: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     heights = [1 + 0.17 * sum(1.6 + label.count("\n") for label in labels)] if claims else []
     heights += [2.8] * (len(numbers) or not claims)
     figure, axes = figures.panels(1, len(heights), (9, sum(heights) / len(heights)), height_ratios=heights)
+    figure.get_layout_engine().set(h_pad=0.15)  # inches: a panel's label is not the next one's title
     axes[0].set_title(f"{title}: {len(done)} of {len(runs)} runs came to their end")
     if claims:
         draw_claims(axes[0], labels, [sum(held) for held in claims.values()], len(done))

@@ -98,7 +98,7 @@ def rows() -> list[Row]:
         Row("soft-step-images", f"learning step of soft reset, one sample for γ, {images}, time", sgd,
             part(compare_step, convolutional), "ratio at most 2.2"),
         Row("soft-step", f"learning step of soft reset, one sample for γ, {small}, time", sgd,
-            part(compare_step, perceptron), "ratio at most 2.2 on images; here 160 operations against 68"),
+            part(compare_step, perceptron), "about 2.35: 160 operations against 68"),
         Row("soft-step-mean", f"the same without noise, {small}, time", sgd,
             part(compare_step, perceptron, samples=0), "more work: two gradients, not one"),
         Row("soft-step-proximal", f"proximal step, three updates, {small}, time", sgd,
