@@ -154,6 +154,7 @@ def assert_fits(widget, width):
 
 def assert_follows_the_theme(widget, theme):
     """The picture changes with the theme, and only then: it is drawn in light colours at first."""
+    redrawn(widget)  # its first size, too, may come a frame late
     before = widget.evaluate(PICTURE)
     assert before != "blank"
     set_theme(widget, theme)
