@@ -32,7 +32,10 @@ def page(root: Path = ROOT) -> str:
     lines, verdicts = [], []
     for line in (root / RESULTS).read_text(encoding="utf-8").splitlines()[1:]:
         cells = split(line) if line.startswith("| ") else []
-        if not cells:
+        if line.startswith("## "):  # a short heading, and what its section is about
+            heading, _, about = line.partition(": ")
+            lines += [heading, "", f"{about[:1].upper()}{about[1:]}."] if about else [heading]
+        elif not cells:
             lines.append(line)
         elif set(cells) == {"---"}:
             lines.append(joined(["---"] * len(SHOWN)))
