@@ -11,11 +11,8 @@ import asyncio
 import json
 import os
 import platform
-import secrets
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +24,8 @@ from pathlib import Path
 
 from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from companion.classroom.lab_server import LabServer, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSON = ROOT / "notebooks" / "01_distributional_diffusion.ipynb"
@@ -66,30 +65,23 @@ class Student:
     memory: Memory = field(default_factory=Memory)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running JupyterLab."""
+async def ask(server: LabServer, path: str, body: dict | None = None) -> dict | list:
+    """A request to its REST interface: GET, or POST when there is a body."""
+    answer = await AsyncHTTPClient().fetch(
+        f"{server.address}/api/{path}",
+        method="GET" if body is None else "POST",
+        headers={"Authorization": f"token {server.token}"},
+        body=None if body is None else json.dumps(body),
+        connect_timeout=300,
+        request_timeout=300,
+    )
+    return json.loads(answer.body)
 
-    address: str
-    token: str
-    process: int
 
-    async def ask(self, path: str, body: dict | None = None) -> dict | list:
-        """A request to its REST interface: GET, or POST when there is a body."""
-        answer = await AsyncHTTPClient().fetch(
-            f"{self.address}/api/{path}",
-            method="GET" if body is None else "POST",
-            headers={"Authorization": f"token {self.token}"},
-            body=None if body is None else json.dumps(body),
-            connect_timeout=300,
-            request_timeout=300,
-        )
-        return json.loads(answer.body)
-
-    async def channels(self, kernel: str) -> WebSocketClientConnection:
-        """The connection over which a notebook talks with its kernel."""
-        address = f"{self.address.replace('http', 'ws')}/api/kernels/{kernel}/channels?token={self.token}"
-        return await websocket_connect(address, connect_timeout=120, max_message_size=2**30)
+async def channels_of(server: LabServer, kernel: str) -> WebSocketClientConnection:
+    """The connection over which a notebook talks with its kernel."""
+    address = f"{server.address.replace('http', 'ws')}/api/kernels/{kernel}/channels?token={server.token}"
+    return await websocket_connect(address, connect_timeout=120, max_message_size=2**30)
 
 
 def kibibytes(path: str, name: str) -> int:
@@ -117,65 +109,32 @@ def cells_of(notebook: Path, profile: str) -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, idle_seconds: int) -> Iterator[Server]:
+def class_server(folder: Path, idle_seconds: int) -> Iterator[LabServer]:
     """JupyterLab on `folder/notebooks`, with the class's settings but for the times after which idle things are stopped."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
     options = {
         "config": CONFIG,
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": folder / "notebooks",
-        "ServerApp.allow_root": True,
-        "IdentityProvider.token": token,
         "MappingKernelManager.cull_idle_timeout": idle_seconds,
         "MappingKernelManager.cull_interval": CULL_INTERVAL,
     }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        *(f"--{key}={value}" for key, value in options.items()),
-    ]
-    apart = {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("config", "data", "runtime")}
-    apart |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(command, env=os.environ | apart, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield Server(f"http://127.0.0.1:{port}", token, process.pid)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()
-
-
-async def ready(server: Server, log: Path, seconds: float = 120) -> None:
-    """Return as soon as the server answers."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            await server.ask("kernelspecs")
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise RuntimeError(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()[-3000:]}") from None
-            await asyncio.sleep(0.3)
+    apart = {
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
+    with serving(folder, options, apart) as server:
+        yield server
 
 
 async def study(
-    server: Server, student: Student, notebook: str, cells: list[str], limit: float
+    server: LabServer, student: Student, notebook: str, cells: list[str], limit: float
 ) -> WebSocketClientConnection | None:
     """Open a notebook, run its cells one after the other, and leave it open."""
     began, channels = time.monotonic(), None
     session = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
     try:
         async with asyncio.timeout(limit):
-            student.kernel = (await server.ask("sessions", session))["kernel"]["id"]
-            channels = await server.channels(student.kernel)
+            student.kernel = (await ask(server, "sessions", session))["kernel"]["id"]
+            channels = await channels_of(server, student.kernel)
             for number, source in enumerate(cells):
                 if error := await run_cell(channels, source):
                     student.failed = f"cell {number}: {error}"
@@ -214,7 +173,7 @@ async def run_cell(channels: WebSocketClientConnection, source: str) -> str:
     return error
 
 
-async def watch(server: Server, of_server: Memory, students: list[Student], sums: list[float]) -> None:
+async def watch(server: LabServer, of_server: Memory, students: list[Student], sums: list[float]) -> None:
     """Note the memory of each process every two seconds, and the sum of all, until cancelled."""
     processes: dict[str, int] = {}
     while True:
@@ -228,11 +187,11 @@ async def watch(server: Server, of_server: Memory, students: list[Student], sums
         await asyncio.sleep(2)
 
 
-async def culled(server: Server, students: list[Student], limit: float) -> tuple[int, float]:
+async def culled(server: LabServer, students: list[Student], limit: float) -> tuple[int, float]:
     """How many of the students' kernels were stopped, processes and all, and after how many seconds the last was."""
     began = time.monotonic()
     while time.monotonic() < began + limit:
-        running = {kernel["id"] for kernel in await server.ask("kernels")}
+        running = {kernel["id"] for kernel in await ask(server, "kernels")}
         left = [each for each in students if each.kernel in running or process_of(each.kernel)]
         if not left:
             break
@@ -248,8 +207,7 @@ async def load(options: argparse.Namespace, folder: Path) -> tuple[str, bool]:
         home = folder / "notebooks" / f"student-{number + 1}"
         home.mkdir(parents=True)
         shutil.copy(options.notebook, home)
-    with serving(folder, options.idle_seconds) as server:
-        await ready(server, folder / "server.log")
+    with class_server(folder, options.idle_seconds) as server:
         watching = asyncio.create_task(watch(server, of_server, students, sums))
         began = time.monotonic()
         paths = [f"student-{number + 1}/{options.notebook.name}" for number in range(options.students)]

@@ -9,13 +9,13 @@ import argparse
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -35,8 +35,8 @@ from companion.methods.dynamic_evaluation import COUNTED  # noqa: E402
 from companion.methods.kalman import KalmanHead  # noqa: E402
 from companion.methods.last_layer import solve_last_layer  # noqa: E402
 from companion.methods.mmd_flow import scaled_rbf, witness_slope  # noqa: E402
-from tests.benchmarks.measure import _milliseconds, seconds  # noqa: E402
-from tests.loops import LOOPS, Loop, compiled  # noqa: E402
+from tests.benchmarks.measure import milliseconds, processor, seconds  # noqa: E402
+from tests.loops import LOOPS, Loop, compiled, rounded_products  # noqa: E402
 
 EMPTY, FAILS = "–", "fails"
 NO_GPU = "There was no GPU on the machine that made this table: its columns are empty."
@@ -114,8 +114,7 @@ def median_time(step: Callable[[], Any], device: str, quick: bool = False) -> fl
     return statistics.median([seconds(partial(run, calls)) / calls for _ in range(repeats)])
 
 
-@dataclass(frozen=True)
-class Ceilings:
+class Ceilings(NamedTuple):
     """What a device reaches at best: operations a second in float32 and in bfloat16, bytes a second in a copy."""
 
     arithmetic: float
@@ -124,11 +123,7 @@ class Ceilings:
 
     def or_better(self, other: "Ceilings | None") -> "Ceilings":
         """The higher of each: a machine is not at its best all the time."""
-        return self if other is None else Ceilings(*map(max, numbers_of(self), numbers_of(other)))
-
-
-def numbers_of(best: Ceilings) -> tuple[float, float, float]:
-    return best.arithmetic, best.half, best.memory
+        return self if other is None else Ceilings(*map(max, self, other))
 
 
 def ceilings(device: str, quick: bool = False) -> Ceilings:
@@ -150,17 +145,6 @@ def ceilings(device: str, quick: bool = False) -> Ceilings:
 
 
 # --- one loop on one device ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def rounded_products(allowed: bool) -> Iterator[None]:
-    """Whether a GPU may round factors to TF32. torch allows it in convolutions; "float32" of the table does not."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @dataclass
@@ -379,7 +363,7 @@ def row_of(key: str, quick: bool, found: dict[str, Found], best: dict[str, Ceili
     cells = [loop.lesson, loop.words(**sizes), large(flops, "FLOP") if flops else EMPTY, large(moved, "B")]
     for device in ("cpu", "cuda"):
         there = found.get(device)
-        cells += [_milliseconds(there.time), share(moved, there, best[device])] if there else [EMPTY] * 2
+        cells += [milliseconds(there.time), share(moved, there, best[device])] if there else [EMPTY] * 2
     return [*cells, f"**{found['cpu'].time / found['cuda'].time:.1f}**" if "cuda" in found else EMPTY]
 
 
@@ -403,14 +387,6 @@ def paying(found: dict[str, dict[str, Found]], device: str, variant: str) -> str
     return f"{', '.join(good) or 'nowhere'} (of {len(tried)} loops)"
 
 
-def processor() -> str:
-    """The CPU's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
 TIME_HEAD = ["lesson", "a step", "operations", "bytes", "CPU", "of its ceiling", "GPU", "of its ceiling", "speed-up"]
 UNITS = ("FLOP", "FLOP", "B")  # of a device's ceilings
 VARIANT_HEAD = ["lesson", "loop", "CPU, bf16", "CPU, compiled", "GPU, TF32", "GPU, bf16", "GPU, compiled"]
@@ -432,7 +408,7 @@ def page(keys: list[str], quick: bool, show: Callable[[str], None] = lambda line
     variants = [variants_row(key, there) for key, there in found.items()]
     threads = torch.get_num_threads()
     gpu = torch.cuda.get_device_name() if "cuda" in devices else None
-    reached = {device: [f"{large(*each)}/s" for each in zip(numbers_of(best[device]), UNITS)] for device in devices}
+    reached = {device: [f"{large(*each)}/s" for each in zip(best[device], UNITS)] for device in devices}
     ceiling_rows = [[name, *reached.get(device, [EMPTY] * 3)] for device, name in (("cpu", "CPU"), ("cuda", "GPU"))]
     return [
         "# On a GPU",

@@ -6,6 +6,8 @@ that of the medians. Memory is measured in a fresh process for each side.
 
 import importlib
 import importlib.util
+import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -68,6 +70,18 @@ def seconds(task: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def side_by_side(ours: float, peer: float, unit: str) -> Result:
+    """Two whole numbers of a unit."""
+    return Result(f"{ours:.0f} {unit}", f"{peer:.0f} {unit}", f"{ours / peer:.2f}")
+
+
+def processor() -> str:
+    """The CPU's name where Linux tells it, else its kind."""
+    listed = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", listed.read_text() if listed.exists() else "", flags=re.M)
+    return found[1] if found else platform.machine()
+
+
 def compare_times(
     ours: Callable[[], object], peer: Callable[[], object], repeats: int = 7, warm: bool = False
 ) -> Result:
@@ -76,7 +90,7 @@ def compare_times(
         seconds(ours), seconds(peer)
     pairs = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
     mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return Result(_milliseconds(mine), _milliseconds(theirs), f"{mine / theirs:.2f}")
+    return Result(milliseconds(mine), milliseconds(theirs), f"{mine / theirs:.2f}")
 
 
 def compare_memory(module: str, ours: str, peer: str) -> Result:
@@ -85,7 +99,7 @@ def compare_memory(module: str, ours: str, peer: str) -> Result:
     return Result(f"{mine:.0f} MB", f"{theirs:.0f} MB", f"{mine / theirs:.3f}")
 
 
-def _milliseconds(value: float) -> str:
+def milliseconds(value: float) -> str:
     return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.2f} s"
 
 

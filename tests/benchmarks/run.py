@@ -11,7 +11,6 @@ import argparse
 import importlib
 import os
 import platform
-import re
 import sys
 import tomllib
 from importlib import metadata
@@ -24,7 +23,7 @@ import torch  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
 
 from companion.classroom.grading import write_whole  # noqa: E402
-from tests.benchmarks.measure import ROOT, Result, Row  # noqa: E402
+from tests.benchmarks.measure import ROOT, Result, Row, processor  # noqa: E402
 
 TABLE = [
     "| what | ours | peer | peer's | ratio | wanted | repeat with |",
@@ -89,15 +88,8 @@ def introduction() -> list[str]:
         "Ratios are ours divided by the peer's, so below 1 we are faster or smaller. Medians of alternating "
         f"repeats in one run, where a row says nothing else; {threads} thread{'s' * (threads > 1)} for every side; "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "
-        f"{os.cpu_count()} cores{processor()}.",
+        f"{os.cpu_count()} cores of {processor()}.",
     ]
-
-
-def processor() -> str:
-    """Its name where Linux tells it."""
-    listed = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)$", listed.read_text() if listed.exists() else "", flags=re.M)
-    return f" of {found[1]}" if found else ""
 
 
 def versions() -> str:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from tests.benchmarks.measure import ROOT, Result, Row, seconds
+from tests.benchmarks.measure import ROOT, Row, seconds, side_by_side
 from tests.run import GROUPS, environment
 
 NOTEBOOKS = tuple(sorted((ROOT / "notebooks").glob("*.ipynb")))
@@ -60,10 +60,6 @@ def run(command: list[str]) -> None:
         raise RuntimeError(f"{command[2]} failed: {' '.join((done.stdout + done.stderr).split())[-300:]}")
 
 
-def compare(ours: float, peer: float) -> Result:
-    return Result(f"{ours:.0f} s", f"{peer:.0f} s", f"{ours / peer:.2f}")
-
-
 def rows() -> list[Row]:
     suite = f"test of {len(NOTEBOOKS)} notebooks, nbval with {WORKERS} workers, one run, time"
     lesson = f"a notebook executed alone at lesson size, {len(NOTEBOOKS)} notebooks"
@@ -73,27 +69,27 @@ def rows() -> list[Row]:
             "suite-one-by-one",
             suite,
             "jupyter nbconvert --execute, one after another, nothing compared",
-            lambda: compare(nbval(), sum(one_by_one())),
+            lambda: side_by_side(nbval(), sum(one_by_one()), "s"),
             "ratio below 1",
         ),
         Row(
             "suite-together",
             suite,
             f"jupyter nbconvert --execute, {WORKERS} at a time, nothing compared",
-            lambda: compare(nbval(), together()),
+            lambda: side_by_side(nbval(), together(), "s"),
         ),
         Row(
             "suite-lesson",
             f"{lesson}, mean time",
             limit,
-            lambda: compare(statistics.mean(one_by_one()), 30),
+            lambda: side_by_side(statistics.mean(one_by_one()), 30, "s"),
             "ratio at most 1",
         ),
         Row(
             "suite-longest",
             f"{lesson}, longest time",
             limit,
-            lambda: compare(max(one_by_one()), 60),
+            lambda: side_by_side(max(one_by_one()), 60, "s"),
             "ratio at most 1",
         ),
     ]

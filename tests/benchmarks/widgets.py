@@ -23,9 +23,9 @@ import nbformat
 from playwright.sync_api import Locator
 
 from companion.classroom.light import KERNEL
-from tests.benchmarks.measure import ROOT, Result, Row
+from tests.benchmarks.measure import ROOT, Row, side_by_side
 from tests.browser import open_browser
-from tests.lab.server import open_and_run, serve
+from tests.lab.server import open_and_run, page_of, serve
 
 MOVES, WARM = 21, 3
 QUIET = 500
@@ -139,7 +139,7 @@ def in_lab(name: str) -> tuple[float, float]:
         nbformat.write(notebook, home / "notebooks" / "moves.ipynb")
         with serve(home, PYTHONPATH=str(ROOT), JUPYTER_PREFER_ENV_PATH="1") as lab, open_browser() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 1600})
-            open_and_run(page, lab.at("moves.ipynb"))
+            open_and_run(page, page_of(lab, "moves.ipynb"))
             places = page.locator(".jp-CodeCell").nth(1), page.locator(".jp-CodeCell").nth(2)
             sliders = places[0].locator("input[type=range]"), places[1].locator(".noUi-handle")
             times = [[move(*side, "ArrowRight") for side in zip(places, sliders)] for _ in range(WARM + MOVES)]
@@ -182,10 +182,6 @@ def page_with(widget) -> str:
 <script>{host}</script>"""
 
 
-def compare(ours: float, peer: float) -> Result:
-    return Result(f"{ours:.0f} ms", f"{peer:.0f} ms", f"{ours / peer:.2f}")
-
-
 def rows() -> list[Row]:
     figure = f"a scatter of {POINTS:,} points from a key press on its slider to its new picture"
     return [
@@ -193,21 +189,21 @@ def rows() -> list[Row]:
             "widgets-lab-interact",
             f"{figure}, in JupyterLab, time",
             "ipywidgets interact, a matplotlib figure inline",
-            lambda: compare(*in_lab("interact")),
+            lambda: side_by_side(*in_lab("interact"), "ms"),
             "ratio at most 1, ours under 150 ms",
         ),
         Row(
             "widgets-lab-ipympl",
             f"{figure}, in JupyterLab, time",
             "ipywidgets interact, ipympl, points moved in one figure",
-            lambda: compare(*in_lab("ipympl")),
+            lambda: side_by_side(*in_lab("ipympl"), "ms"),
             "ours under 150 ms",
         ),
         Row(
             "widgets-page",
             f"{figure}, in a page without a kernel, from stored frames, time",
             "needs a kernel, does not answer here; its time in JupyterLab, ipywidgets interact",
-            lambda: compare(in_page(), in_lab("interact")[1]),
+            lambda: side_by_side(in_page(), in_lab("interact")[1], "ms"),
             "ratio at most 1, ours under 100 ms",
         ),
     ]

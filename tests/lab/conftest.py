@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from companion.classroom.lab_server import LabServer
 from tests.browser import open_browser
-from tests.lab.server import Lab, serve
+from tests.lab.server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = r"PROFILE = \"lesson\"", r"PROFILE = \"smoke\""  # as a cell of a notebook's file
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks")
     for notebook in (home / "notebooks").glob("[0-9]*.ipynb"):  # nbval has run them at lesson size

@@ -1,22 +1,16 @@
 """JupyterLab for a browser: serve a folder of notebooks, open one, run all of it."""
 
 import json
-import os
 import re
-import secrets
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+from companion.classroom.lab_server import LabServer, serving
 
 RUN_ALL_SECONDS = 240
 # Every cell stays in the page, and Lab asks nobody for news.
@@ -30,70 +24,25 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A running server."""
-
-    address: str
-    token: str
-
-    def at(self, notebook: str) -> str:
-        return f"{self.address}/lab/tree/{notebook}?reset&token={self.token}"
-
-
 @contextmanager
-def serve(home: Path, **variables: str) -> Iterator[Lab]:
+def serve(home: Path, **variables: str) -> Iterator[LabServer]:
     """Lab on the notebooks in `home/notebooks`, with settings and logs beside them and further variables of the environment."""
     for name, setting in SETTINGS.items():
         file = home / "settings" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(setting))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(8)
     options = {
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": home / "notebooks",
-        "ServerApp.allow_root": True,
-        "IdentityProvider.token": token,
         "LabApp.user_settings_dir": home / "settings",
         "LabApp.workspaces_dir": home / "workspaces",
         "LabApp.extension_manager": "readonly",
     }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
-    own = {"JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
-    log = (home / "server.log").open("w")
-    server = subprocess.Popen(command, env=os.environ | own | variables, stdout=log, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/api/kernelspecs?token={token}", server, home / "server.log")
-        yield Lab(address, token)
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        log.close()
+    with serving(home, options, variables, seconds=60) as lab:
+        yield lab
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert server.poll() is None, f"JupyterLab stopped:\n{log.read_text()[-3000:]}"
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-        else:
-            return
-    raise AssertionError(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()[-3000:]}")
+def page_of(lab: LabServer, notebook: str) -> str:
+    """The address of an open notebook."""
+    return f"{lab.address}/lab/tree/{notebook}?reset&token={lab.token}"
 
 
 def open_and_run(page: Page, address: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser import PICTURE, PUT_BACK
-from tests.lab.server import open_and_run
+from tests.lab.server import open_and_run, page_of
 
 LESSONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
@@ -71,7 +71,7 @@ def lesson(request, lab, browser):
     page.set_default_timeout(20_000)
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    open_and_run(page, lab.at(f"{request.param}.ipynb"))
+    open_and_run(page, page_of(lab, f"{request.param}.ipynb"))
     yield page
     context.close()
     assert [text for text in complaints if "lim" in text or "Widget" in text] == []
