@@ -10,6 +10,7 @@ On the device "meta" tensors have shapes and no values: a step costs nothing the
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -47,6 +48,28 @@ from companion.methods.pruning import _FineTuning, prune_filters
 from companion.methods.soft_reset import SoftReset
 from companion.methods.speculative import reflection_coupling
 from companion.teaching.lessons.deep_mmd import ImageFeatures
+
+
+@contextmanager
+def rounded_products(allowed: bool) -> Iterator[None]:
+    """Whether a GPU may round factors to TF32, which torch allows by default in convolutions only."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
+def never_waiting() -> Iterator[None]:
+    """Within this block it is an error if the host waits for a GPU."""
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
 
 MANY = 1_000_000  # steps, of a training that is never finished
 

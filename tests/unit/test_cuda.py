@@ -105,6 +105,7 @@ from companion.methods.speculative import (
     speculative_tokens,
     transition_residuals,
 )
+from tests.loops import never_waiting, rounded_products
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -114,10 +115,8 @@ GPU = "cuda"
 @pytest.fixture(autouse=True)
 def full_precision():
     """By default a GPU may round the factors of a convolution to TF32, which is too coarse for these comparisons."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
+    with rounded_products(False):
+        yield
 
 
 def seeded(seed: int = 0, device: str = "cpu") -> torch.Generator:
@@ -718,12 +717,9 @@ def test_the_host_does_not_wait_between_two_states(training, monkeypatch):
     list(training(GPU, generator=seeded(0, GPU), **settings))  # what a first call sets up may wait
     monkeypatch.setattr("companion.methods.last_layer.require_solved", read)
     states = training(GPU, steps=20, generator=seeded(0, GPU), every=10, **settings)
-    try:
-        torch.cuda.set_sync_debug_mode("error")
+    with never_waiting():
         for _ in states:
             pass
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert len(waits) == 2
 
 
@@ -779,12 +775,9 @@ def test_the_host_does_not_wait_in_a_step_of_the_kalman_filter(settings):
         head.update(features, targets)
 
     go(*blocks[0])  # what a first call sets up may wait
-    try:
-        torch.cuda.set_sync_debug_mode("error")
+    with never_waiting():
         for block in blocks:
             go(*block)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert head.status == 0
 
 
@@ -928,16 +921,13 @@ def test_the_host_does_not_wait_for_a_batch_of_a_stream(make):
         trainer.step(cross_entropy, batch)
     if isinstance(trainer, SoftReset):
         trainer.log_evidence(cross_entropy, batches[0], gamma)
-    try:
-        torch.cuda.set_sync_debug_mode("error")
+    with never_waiting():
         for batch in batches:
             trainer.step(cross_entropy, batch)
             if isinstance(trainer, SoftReset):
                 trainer.log_evidence(cross_entropy, batch, gamma)
             if isinstance(trainer, HardReset):
                 trainer.boundary()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert trainer.theta.isfinite().all()
 
 
