@@ -5,6 +5,7 @@ that a cell says itself (`SMALLER`) in its code.
 """
 
 import ast
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,28 @@ def test_a_stream_goes_on_where_it_was_stopped(number, saves, monkeypatch, tmp_p
     assert list((tmp_path / "runs").glob(f"{number}-*"))
     assert table_of(follow(*where)) == table_of(whole)
     assert not list((tmp_path / "runs").glob("*"))
+
+
+@pytest.mark.slow
+def test_the_networks_of_a_stopped_stream_are_those_of_a_whole_one(monkeypatch):
+    """The table of lesson 07 rounds; its weights and its draws do not."""
+    saves = []
+
+    def save(done, path, of=progress.save):
+        of(done, path)
+        saves.append(copy.deepcopy(done))
+        if len(saves) == stop:
+            raise Stopped
+
+    monkeypatch.setattr(progress, "save", save)
+    stop = None
+    plasticity_views.large_run(CPU, 0)
+    whole, stop = saves.pop(), 4
+    saves.clear()
+    with pytest.raises(Stopped):
+        plasticity_views.large_run(CPU, 0)
+    plasticity_views.large_run(CPU, 0)
+    for kind, kept in whole.items():
+        for name, weights in kept["model"].items():
+            assert torch.equal(saves[-1][kind]["model"][name], weights), (kind, name)
+        assert torch.equal(saves[-1][kind]["generator"], kept["generator"]), kind
