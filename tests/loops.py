@@ -106,7 +106,6 @@ class Loop:
         compiles: whether `wrap` is used; not where another loop has asked the same of the same network.
         network: whether the work is a network's, so that half precision may serve.
         uploads: copies from the host that a step makes on "meta".
-        waits: for what a step is known to wait on a GPU; empty for nothing.
     """
 
     lesson: str
@@ -117,7 +116,6 @@ class Loop:
     compiles: bool = True
     network: bool = True
     uploads: int = 0
-    waits: str = ""
 
     def make(self, device: str = "cpu", wrap: Callable[[Any], Any] = lambda part: part, **sizes: int) -> Work:
         """The loop on a device, at the sizes of the table or at others; the same draws at every call."""
@@ -355,8 +353,6 @@ LOOPS = {
         guided,
         {"images": 16} | FULL,
         {"images": 3} | TINY,
-        uploads=1,
-        waits="the time at which a step ends comes from the host",
         compiles=False,
     ),
     "weights": Loop(

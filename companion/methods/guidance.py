@@ -412,14 +412,15 @@ def sample_guided(
     values = [None] * (len(times) - 1)
     if not callable(weight):
         values = [schedule(t) for t in times[:-1].tolist()]
-    return _without_gradients(sample(aware(denoiser, times, values), x, times, churn, generator))
+    return _without_gradients(sample(aware(denoiser, times.to(x), values), x, times, churn, generator))
 
 
 def aware(denoiser: Callable[..., Tensor], times: Float[Tensor, " times"], *more: list) -> Denoiser:
     """A denoiser for one walk of `diffusion.sample` down `times` out of one that also asks where its step ends.
 
     `denoiser(x, s, t, *values)` is called once for each step, in their order, with the step's end s and its start t,
-    and the step's own entry of each list in `more`.
+    and the step's own entry of each list in `more`. Give it `times` on the points' device and of their dtype: moved
+    step by step, they would hold up a GPU in each.
     """
     steps = iter(list(zip(times[1:], *more, strict=True)))
 
@@ -427,7 +428,7 @@ def aware(denoiser: Callable[..., Tensor], times: Float[Tensor, " times"], *more
         step = next(steps, None)
         require(step is not None, "times", f"of {len(times) - 1} steps", "those of the walk, which has more")
         s, *values = step
-        return denoiser(x, s.to(t), t, *values)
+        return denoiser(x, s, t, *values)
 
     return ordinary
 

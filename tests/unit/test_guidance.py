@@ -1000,12 +1000,12 @@ def test_an_aware_denoiser_is_told_the_end_of_each_step_and_its_entries():
         assert s.dtype == t.dtype == x.dtype == torch.float32
         return x / 2
 
-    for _ in sample(aware(denoiser, times), START.float(), times):
+    for _ in sample(aware(denoiser, times.float()), START.float(), times):
         pass
     assert [round(s, 6) for s, *_ in asked] == [0.6, 0.2, 0.0]
     assert [round(t, 6) for _, t in asked] == [1.0, 0.6, 0.2]
     asked.clear()
-    for _ in sample(aware(denoiser, times, [7, 8, 9], ["a", "b", "c"]), START.float(), times):
+    for _ in sample(aware(denoiser, times.float(), [7, 8, 9], ["a", "b", "c"]), START.float(), times):
         pass
     assert [entry[2:] for entry in asked] == [(7, "a"), (8, "b"), (9, "c")]
     with pytest.raises(ValueError, match="shorter|longer"):

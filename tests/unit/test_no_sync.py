@@ -16,9 +16,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from companion.foundations.diffusion import time_grid
 from companion.foundations.stacks import StackedMLP, cross_entropy
 from companion.methods.last_layer import deep_iv
 from companion.methods.mmd_flow import FeatureMLP, NoiseConditionalWitness, adaptive_flow, kale_flow
+from companion.methods.rivals.feedback_guidance import sample_feedback
 from companion.methods.soft_reset import BayesianSoftReset
 from tests.loops import LOOPS, MANY, never_waiting
 
@@ -135,9 +137,24 @@ def bayesian() -> Callable[[], Any]:
     return lambda: trainer.step(cross_entropy, batch)
 
 
+def guided_by_feedback() -> Callable[[], Any]:
+    x, labels = torch.empty(4, 2, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
+    walk = sample_feedback(
+        lambda x, t, labels: x / 2,
+        lambda x, t: x * t,
+        lambda x, s, labels: x[:, 0] * s,
+        (0, 1),
+        labels,
+        x,
+        time_grid(9),
+    )
+    return partial(next, walk)
+
+
 RELATIVES = {
     "a flow of a witness": partial(witness_flow, adaptive_flow),
     "a flow down KALE": partial(witness_flow, kale_flow),
+    "guidance by feedback": guided_by_feedback,
     "two stages": two_stages,
     "a Bayesian soft reset": bayesian,
 }
@@ -198,8 +215,6 @@ def test_what_only_looks_like_a_wait_is_not_taken_for_one():
 @pytest.mark.parametrize("name", LOOPS)
 def test_an_inner_loop_does_not_wait_on_a_gpu(name, unread):
     loop = LOOPS[name]
-    if loop.waits:
-        pytest.skip(loop.waits)
     step = loop.make("cuda", **loop.small).step
     for _ in range(3):
         step()

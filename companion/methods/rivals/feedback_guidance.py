@@ -105,4 +105,4 @@ def sample_feedback(
             chosen.append(best)
         return guide(x_c, x_u, best)
 
-    return sample(aware(denoiser, times), x, times, churn, generator)
+    return sample(aware(denoiser, times.to(x)), x, times, churn, generator)
