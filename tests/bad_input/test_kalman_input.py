@@ -58,7 +58,6 @@ class Nameless(OnlineLearner):
 SAVED, WITH_GENERATOR = (
     next(stream(every=2, generator=generator)).state_dict() for generator in (None, torch.Generator().manual_seed(0))
 )
-SAVED_WITH_BACKBONE = next(tuned(every=2)).state_dict()
 ROWS = "of shape (b, 3) with at least one row"
 ONE_EACH = "of shape (6,), one label for each row"
 STATE = "a state's state_dict()"

@@ -146,6 +146,12 @@ def move_by_keyboard(control):
     control.press(back if last else on)
 
 
+def set_width(widget, width):
+    """As wide as a column of the book or of Lab, once the pictures have followed; it may be narrower than its window."""
+    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    redrawn(widget)
+
+
 def assert_fits(widget, width):
     """Nothing is wider than a window of that width, once the pictures have followed."""
     resize(widget, {"width": width, "height": 800})
@@ -179,3 +185,10 @@ def redraw_times(control, values):
     """Milliseconds of the one in the middle and of the longest."""
     times = sorted(control.evaluate(TIMES, values))
     return times[len(times) // 2], times[-1]
+
+
+def tell_redraw_times(control, values):
+    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
+    usual, longest = redraw_times(control, values)
+    name = control.evaluate("(input) => input.labels[0].firstChild.textContent")
+    print(f"{name}: {usual:.1f} ms, at most {longest:.1f} ms")

@@ -15,12 +15,13 @@ from hands import (
     numbers,
     press,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
+    set_width,
     slider,
     state,
+    tell_redraw_times,
 )
 
 from companion.teaching.widgets import live_curves
@@ -522,8 +523,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     for ways in (WAYS, fullest()):
         widget, problems = show(curves(ways, reference=next(iter(ways)), budget=0.5e9))
         resize(widget, {"width": window, "height": 900})
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-        redrawn(widget)
+        set_width(widget, width)
         for place in (0, 5):
             put(widget, "Budget", place)
             assert clashes(widget, PLACED) == []
@@ -536,7 +536,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
 def test_it_is_equally_high_at_every_budget(show, width):
     for shown in (None, [NAMES[1]]):  # the longest sentence comes early, or late
         widget, problems = show(curves(shown=shown))
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+        set_width(widget, width)
         heights = set()
         for place in range(6):
             put(widget, "Budget", place)
@@ -572,15 +572,11 @@ def test_two_ways_two_budgets_one_seed_and_one_task_are_enough(show):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     widget, problems = show(curves(fullest(), reference="w" * 40))
     for control, values in (
         (slider(widget, "Budget"), [0, 1, 2, 3, 4, 5] * 5),
         (widget.get_by_role("combobox").first, [1, 3, 2, 0]),
         (widget.get_by_role("combobox").nth(1), [1, 2, 0]),
     ):
-        usual, longest = redraw_times(control, values)
-        print(
-            f"{control.evaluate('(input) => input.labels[0].firstChild.textContent')}: {usual:.1f} ms, at most {longest:.1f} ms"
-        )
+        tell_redraw_times(control, values)
     assert problems == []

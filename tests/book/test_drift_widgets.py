@@ -13,9 +13,9 @@ from hands import (
     numbers,
     press,
     put,
-    redraw_times,
     slider,
     state,
+    tell_redraw_times,
 )
 
 from companion.methods.soft_reset import learning_rate_rise
@@ -261,12 +261,9 @@ def test_it_can_be_taken_away_while_it_plays(show):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     for make in (drifting, evidence):
         widget, problems = show(make())
         for control in widget.get_by_role("slider").all():
             low, high = (int(control.get_attribute(end)) for end in ("min", "max"))
-            usual, longest = redraw_times(control, list(range(low, high + 1)))
-            name = control.evaluate("(input) => input.labels[0].firstChild.textContent")
-            print(f"{name}: {usual:.1f} ms, at most {longest:.1f} ms")
+            tell_redraw_times(control, list(range(low, high + 1)))
         assert problems == []

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hands import (
     COLOURS,
+    INKS,
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
@@ -13,11 +14,12 @@ from hands import (
     clashes,
     numbers,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
+    set_width,
     slider,
+    tell_redraw_times,
 )
 
 from companion.foundations.residual import ExpandedResidualNet
@@ -57,12 +59,6 @@ TABLE = "(table) => [...table.rows].map((row) => [...row.cells].map((cell) => ce
 # Width of each bar of a layer, and of what is filled.
 BARS = """(widget) => [...widget.querySelectorAll(".lim-flops")].map((bar) =>
   [bar.getBoundingClientRect().width, bar.firstChild.getBoundingClientRect().width, bar.parentElement.clientWidth])"""
-
-# A colour of the theme, by its name.
-INK = """(widget, name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-}"""
 
 # What must not lie over each other, nor reach beyond the widget.
 PLACED = ".lim-title, .lim-control, .lim-counts div, .lim-key, figcaption > *, canvas, caption, th, td, .lim-note"
@@ -246,7 +242,7 @@ def bar_places(widget, ratio, criterion, order, is_upright):
 def test_a_bar_is_blue_where_its_filter_stays_and_as_high_as_its_norm(show, width, is_upright, theme):
     widget, problems = show(filters())
     set_theme(widget, theme)
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    set_width(widget, width)
     for criterion, order, ratio in (
         ("l2", "strength", 0.75),
         ("l1", "network", 0.5),
@@ -259,7 +255,7 @@ def test_a_bar_is_blue_where_its_filter_stays_and_as_high_as_its_norm(show, widt
         redrawn(widget)
         bars = [bar for bar in bar_places(widget, ratio, criterion, order, is_upright) if bar[-1] > 12]
         assert len(bars) > 60
-        blue = torch.tensor(widget.evaluate(INK, "learned"), dtype=torch.float64)
+        blue = torch.tensor(widget.evaluate(INKS, ["learned"])[0], dtype=torch.float64)
         inside, above = (
             torch.tensor(
                 widget.locator("canvas").first.evaluate(COLOURS, [[bar[1], bar[at]] for bar in bars]),
@@ -279,7 +275,7 @@ def test_a_bar_is_blue_where_its_filter_stays_and_as_high_as_its_norm(show, widt
 
 def test_the_limit_lies_between_what_stays_and_what_goes(show):
     widget, problems = show(filters(ratio=0.5, order="network"))
-    orange = widget.evaluate(INK, "rival")
+    orange = widget.evaluate(INKS, ["rival"])[0]
     find = """(canvas, orange) => {
       const ratio = canvas.width / canvas.clientWidth, { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), rows = new Map();
       for (let at = 0; at < data.length; at += 4) {
@@ -340,7 +336,7 @@ def test_the_curve_of_operations_is_exact(show, theme):
         [left + (right - left) * ratio, base - (base - top) * share / 1.04] for ratio, share in zip(ratios, shares)
     ]
     seen = torch.tensor(canvas.evaluate(COLOURS, spots), dtype=torch.float64)[:, :3]
-    blue = torch.tensor(widget.evaluate(INK, "learned"), dtype=torch.float64)
+    blue = torch.tensor(widget.evaluate(INKS, ["learned"])[0], dtype=torch.float64)
     assert ((seen - blue).abs().amax(1) < 70).double().mean().item() > 0.85  # it is a staircase
     assert problems == []
 
@@ -457,7 +453,7 @@ def test_both_accuracies_are_drawn_where_they_are(show, theme):
             for ratio, own in zip(MEASURED, values)
         ]
         seen = torch.tensor(canvas.evaluate(COLOURS, spots[1:]), dtype=torch.float64)[:, :3]
-        assert ((seen - torch.tensor(widget.evaluate(INK, name))).abs() < 25).all()
+        assert ((seen - torch.tensor(widget.evaluate(INKS, [name])[0])).abs() < 25).all()
     assert problems == []
 
 
@@ -507,7 +503,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     """A column of the book or of Lab may be narrower than its window."""
     widget, problems = show(filters({name: network(seed, blocks=2) for seed, name in enumerate(MODELS)}))
     resize(widget, {"width": window, "height": 900})
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    set_width(widget, width)
     for ratio in (0.0, 0.6):
         set_ratio(widget, ratio)
         redrawn(widget)
@@ -518,8 +514,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
 @pytest.mark.parametrize("width", [324, 600, 860])
 def test_it_is_equally_high_at_every_ratio(show, width):
     widget, problems = show(filters())
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-    redrawn(widget)
+    set_width(widget, width)
     heights = set()
     for place in range(len(RATIOS)):
         put(widget, "Pruning ratio", place)
@@ -532,8 +527,7 @@ def test_it_is_equally_high_at_every_ratio(show, width):
 def test_two_blocks_lie_side_by_side_and_six_below_each_other(show, blocks):
     models = {"strong penalty": network(0, blocks=blocks)}
     widget, problems = show(filters(models))
-    widget.evaluate("(card) => { card.style.width = '860px'; }")
-    redrawn(widget)
+    set_width(widget, 860)
     width, height = widget.locator("canvas").first.evaluate("(canvas) => [canvas.clientWidth, canvas.clientHeight]")
     assert (height > 0.6 * width) == (blocks == 3)
     assert clashes(widget, PLACED) == []
@@ -558,15 +552,11 @@ def test_it_can_be_taken_away(show):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     models = {name: network(seed, width=16, blocks=2, expansion=4) for seed, name in enumerate(MODELS)}
     widget, problems = show(filters(models))
     for control, values in (
         (slider(widget, "Pruning ratio"), list(range(20))),
         (widget.get_by_role("combobox").first, [1, 0, 1]),
     ):
-        usual, longest = redraw_times(control, values)
-        print(
-            f"{control.evaluate('(input) => input.labels[0].firstChild.textContent')}: {usual:.1f} ms, at most {longest:.1f} ms"
-        )
+        tell_redraw_times(control, values)
     assert problems == []

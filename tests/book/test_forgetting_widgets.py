@@ -12,8 +12,8 @@ from hands import (
     numbers,
     press,
     put,
-    redraw_times,
     slider,
+    tell_redraw_times,
 )
 
 from companion.teaching.widgets import live_forgetting
@@ -208,10 +208,8 @@ def test_the_picture_follows_the_theme(show, theme):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     widget, problems = show(forgetting())
     for name in ("γ", "Step"):
         control = slider(widget, name)
-        usual, longest = redraw_times(control, list(range(int(control.get_attribute("max")) + 1)))
-        print(f"{name}: {usual:.1f} ms, at most {longest:.1f} ms")
+        tell_redraw_times(control, list(range(int(control.get_attribute("max")) + 1)))
     assert problems == []

@@ -15,13 +15,14 @@ from hands import (
     clashes,
     numbers,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
+    set_width,
     slider,
     slow_down,
     state,
+    tell_redraw_times,
 )
 
 from companion.teaching.widgets import live_frontier
@@ -470,8 +471,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     for points in (POINTS, fullest()):
         widget, problems = show(frontier(points, counted=True))
         resize(widget, {"width": window, "height": 900})
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-        redrawn(widget)
+        set_width(widget, width)
         for place in (100, 30):
             put(widget, "At most", place)
             assert clashes(widget, PLACED, nested=True) == []
@@ -486,7 +486,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
 def test_it_is_equally_high_whatever_is_moved(show, width):
     for shown in (None, NAMES[1:2]):
         widget, problems = show(frontier(shown=shown))
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+        set_width(widget, width)
         heights = set()
         for counted in (False, True):
             box(widget, "Count the search").set_checked(counted)
@@ -525,12 +525,10 @@ def test_one_learner_one_budget_one_part_and_one_seed_are_enough(show):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     widget, problems = show(frontier(fullest()))
     for control, values in (
         (slider(widget, "At most"), [0, 20, 40, 60, 80, 100] * 5),
         (widget.get_by_role("combobox"), [1, 2, 0]),
     ):
-        usual, longest = redraw_times(control, values)
-        print(f"{control.get_attribute('aria-valuetext') or 'list'}: {usual:.1f} ms, at most {longest:.1f} ms")
+        tell_redraw_times(control, values)
     assert problems == []

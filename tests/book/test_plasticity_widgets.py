@@ -14,11 +14,12 @@ from hands import (
     goes_on,
     press,
     put,
-    redraw_times,
     redrawn,
     set_theme,
+    set_width,
     slider,
     state,
+    tell_redraw_times,
 )
 
 from companion.foundations.stacks import StackedMLP
@@ -243,8 +244,7 @@ def test_nothing_reaches_beyond_its_column(show, width):
     """The column of the book is 600 pixels wide, also in a window that is wider."""
     widget, problems = show(plasticity())
     learned(widget)
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-    redrawn(widget)
+    set_width(widget, width)
     assert widget.evaluate(BEYOND) == []
     assert problems == []
 
@@ -346,8 +346,7 @@ def test_how_long_a_redraw_takes_is_told(show):
     widget, problems = show(plasticity(tasks, StackedMLP(30, 8, 4, 24, generator=torch.Generator().manual_seed(1))))
     learned(widget)
     for name, places in {"Step": (0, 79, 2399, 1200, 1201, 639, 2400), "Drift rate": (0, 1, 2, 3, 5, 6, 7)}.items():
-        usual, longest = redraw_times(slider(widget, name), list(places))
-        print(f"{name}: {usual:.0f} ms, at most {longest:.0f} ms")
+        tell_redraw_times(slider(widget, name), list(places))
     began = widget.page.evaluate("() => performance.now()")
     learned(widget)
     print(f"then learned after {widget.page.evaluate('() => performance.now()') - began:.0f} ms")

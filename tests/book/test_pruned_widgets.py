@@ -18,12 +18,13 @@ from hands import (
     move_by_keyboard,
     press,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
+    set_width,
     slider,
     state,
+    tell_redraw_times,
 )
 from torch import nn
 
@@ -461,7 +462,7 @@ def test_bars_are_as_long_as_the_classes_are_probable(show, theme):
 @pytest.mark.parametrize(("width", "columns"), [(860, 16), (324, 8)])
 def test_filters_that_run_answer_in_colour_and_those_that_are_cut_in_grey(show, width, columns):
     widget, problems = show(pruned())
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    set_width(widget, width)
     choose(widget, STATISTICS, 1)
     redrawn(widget)
     blue, grey, orange = widget.evaluate(INKS, ["learned", "exact", "rival"])
@@ -512,8 +513,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     """A column of the book or of Lab may be narrower than its window."""
     widget, problems = show(pruned())
     resize(widget, {"width": window, "height": 900})
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-    redrawn(widget)
+    set_width(widget, width)
     for how in (0, 1):
         choose(widget, HOW, how)
         at_rest(widget)
@@ -529,8 +529,7 @@ def test_the_longest_names_and_the_most_pictures_fit(show):
     usual = {"calibration": CALIBRATION, "classes": classes, "title": "t", "alt": "a", "ratios": RATIOS}
     widget, problems = show(live_pruned(MODEL, images, [name[:28] for name in names], **usual))
     for width in (304, 324, 600, 860):
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-        redrawn(widget)
+        set_width(widget, width)
         assert clashes(widget, PLACED) == []
     assert problems == []
 
@@ -538,7 +537,7 @@ def test_the_longest_names_and_the_most_pictures_fit(show):
 @pytest.mark.parametrize("width", [324, 600, 860])
 def test_it_is_equally_high_at_every_setting(show, width):
     widget, problems = show(pruned())
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    set_width(widget, width)
     heights = set()
     for how in (0, 1):
         choose(widget, HOW, how)
@@ -602,11 +601,9 @@ def test_it_starts_as_it_was_made(show):
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     model = ExpandedResidualNet(num_classes=len(CLASSES))
     usual = {"calibration": CALIBRATION, "classes": CLASSES, "title": "t", "alt": "a", "ratios": RATIOS}
     widget, problems = show(live_pruned(model, IMAGES, NAMES, **usual))
     state(widget, "done")
-    usual, longest = redraw_times(slider(widget, RATIO), [0, 1, 2, 3] * 5)
-    print(f"{RATIO}: {usual:.1f} ms, at most {longest:.1f} ms")
+    tell_redraw_times(slider(widget, RATIO), [0, 1, 2, 3] * 5)
     assert problems == []

@@ -15,12 +15,12 @@ from hands import (
     numbers,
     press,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
     slider,
     slow_down,
+    tell_redraw_times,
 )
 
 from companion.data.text import encode, passages
@@ -527,8 +527,7 @@ def test_how_long_a_redraw_takes_is_told(show):
     choose(widget, "Text", "your own")
     read(widget)
     for name, places in {"Learning rate": range(8), "Stride": range(4)}.items():
-        usual, longest = redraw_times(slider(widget, name), list(places))
-        print(f"{name}: {usual:.0f} ms, at most {longest:.0f} ms")
+        tell_redraw_times(slider(widget, name), list(places))
     began = widget.page.evaluate("() => performance.now()")
     read(widget)
     print(f"then read after {widget.page.evaluate('() => performance.now()') - began:.0f} ms")

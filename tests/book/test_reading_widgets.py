@@ -16,12 +16,13 @@ from hands import (
     numbers,
     press,
     put,
-    redraw_times,
     redrawn,
     resize,
     set_theme,
+    set_width,
     slider,
     state,
+    tell_redraw_times,
 )
 
 from companion.teaching.widgets import live_reading
@@ -51,12 +52,6 @@ SIZES = """(canvas) => {
     "${FONT}",
     'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace',
 )
-
-# The colours of losses, evenly spaced, by the theme.
-STOPS = """(widget) => [0, 1, 2, 3, 4].map((k) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-surprise-${k}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
 
 # What must not lie over each other, nor reach beyond the widget.
 PLACED = ".lim-title, .lim-control, button, figcaption > *, canvas, .lim-surprises, th, td, .lim-note"
@@ -216,11 +211,11 @@ def test_the_pictures_are_told_in_words(show):
 def test_each_character_that_was_read_stands_on_the_colour_of_its_loss(show, theme, width):
     widget, problems = show(reading())
     set_theme(widget, theme)
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
+    set_width(widget, width)
     for place in (25, 1350, SIZE - 1, 400):
         put(widget, "Place", place)
         redrawn(widget)
-        stops = torch.tensor(widget.evaluate(STOPS), dtype=torch.float64)
+        stops = torch.tensor(widget.evaluate(INKS, [f"surprise-{k}" for k in range(5)]), dtype=torch.float64)
         for row, name in enumerate(("static", "Adam 0.001")):
             places, cell, _ = corners(panel(widget, row), place)
             assert place in places
@@ -438,8 +433,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
     """A column of the book or of Lab may be narrower than its window."""
     widget, problems = show(reading(place=40, shown="cache"))
     resize(widget, {"width": window, "height": 900})
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-    redrawn(widget)
+    set_width(widget, width)
     assert clashes(widget, PLACED) == []
     below = widget.locator("table").bounding_box()["y"] > widget.locator("canvas").last.bounding_box()["y"] + 50
     assert below == (width < 860), "beside the curve where there is room"
@@ -449,8 +443,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_the_widget(show, widt
 @pytest.mark.parametrize("width", [324, 415, 600, 860])
 def test_it_is_equally_high_at_every_place(show, width):
     widget, problems = show(reading())
-    widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-    redrawn(widget)
+    set_width(widget, width)
     wide, narrow, space, broken = (TEXT.index(character) for character in ("W", "i", " ", "\n"))
     heights = set()
     for place in (0, wide, narrow, space, broken, 40, SIZE - 1):
@@ -484,14 +477,12 @@ def test_the_longest_names_fit(show):
     marks = {at: f"the author of character {at}" for at in range(0, SIZE, SIZE // 7)}
     widget, problems = show(live_reading(TEXT, losses, title="t", alt="a", marks=marks, place=150))
     for width in (324, 600, 860):
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-        redrawn(widget)
+        set_width(widget, width)
         assert clashes(widget, PLACED) == []
     assert problems == []
 
 
 def test_how_long_a_redraw_takes_is_told(show):
-    """For who looks (pytest -s): a machine of tests is too busy to hold it to a time."""
     text = (TEXT * 30)[:16_000]
     losses = {f"reader {k}": each.repeat(30)[:16_000] for k, each in enumerate((*LOSSES.values(), *LOSSES.values()))}
     widget, problems = show(live_reading(text, losses, title="t", alt="a", marks={0: "a", 8000: "b"}))
@@ -499,8 +490,5 @@ def test_how_long_a_redraw_takes_is_told(show):
         (slider(widget, "Place"), list(range(0, 16_000, 400))),
         (widget.get_by_role("combobox"), [1, 3, 2, 6]),
     ):
-        usual, longest = redraw_times(control, values)
-        print(
-            f"{control.evaluate('(input) => input.labels[0].firstChild.textContent')}: {usual:.1f} ms, at most {longest:.1f} ms"
-        )
+        tell_redraw_times(control, values)
     assert problems == []

@@ -6,7 +6,18 @@ from functools import cache
 
 import pytest
 import torch
-from hands import assert_moves_on_a_phone, choose, goes_on, press, put, redraw_times, set_theme, slider
+from hands import (
+    INKS,
+    assert_moves_on_a_phone,
+    choose,
+    goes_on,
+    press,
+    put,
+    redraw_times,
+    set_theme,
+    slider,
+    tell_redraw_times,
+)
 
 from companion.data.streams import Stream, moving_classes
 from companion.foundations.online import centred_one_hot
@@ -22,14 +33,8 @@ STREAMS = {name: moving_classes(ROWS, name, segment=80, generator=torch.Generato
 LETTERS = "ABCD"
 
 # The colours of some places of a canvas; a place is (across, down) in shares of it.
-COLOURS = """(canvas, places) => places.map(([across, down]) => Array.from(
+SHARES = """(canvas, places) => places.map(([across, down]) => Array.from(
   canvas.getContext("2d").getImageData(across * canvas.width, down * canvas.height, 1, 1).data.slice(0, 3)))"""
-
-# The background and the colours of three classes.
-PALETTE = """(widget) => ["--lim-surface", "--lim-class-0", "--lim-class-1", "--lim-class-2"].map((name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(name).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-})"""
 
 
 def stream(streams=STREAMS, noise=NOISE, **words):
@@ -182,11 +187,11 @@ def test_the_map_has_the_colour_of_a_class_where_it_is_sure_and_the_backgrounds_
     widget, problems = show(stream())
     set_theme(widget, theme)
     put(widget, "Row", 79)
-    palette = torch.tensor(widget.evaluate(PALETTE), dtype=torch.float64)
+    palette = torch.tensor(widget.evaluate(INKS, ["surface", "class-0", "class-1", "class-2"]), dtype=torch.float64)
     shares = 0.05 + 0.9 * torch.rand(800, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     places = torch.stack([6 * shares[:, 0] - 3, 3 - 6 * shares[:, 1]], 1)
     chances = chances_before(79, places)
-    colours = torch.tensor(widget.locator("canvas").first.evaluate(COLOURS, shares.tolist()), dtype=torch.float64)
+    colours = torch.tensor(widget.locator("canvas").first.evaluate(SHARES, shares.tolist()), dtype=torch.float64)
     away = colours - palette[0]
 
     free = (torch.cdist(places, STREAMS["abrupt"].features[39:80].double()) > 0.35).all(1)  # no point lies there
@@ -270,12 +275,9 @@ def test_how_long_a_redraw_takes_is_told(show):
     streams = {name: moving_classes(600, name, generator=torch.Generator().manual_seed(0)) for name in NAMES}
     noise = torch.randn(32, 3, generator=torch.Generator().manual_seed(1))
     widget, problems = show(stream(streams, noise))
-    inputs = {"row": slider(widget, "Row"), "rate": slider(widget, "Rate ρ")}
-    for name, control in inputs.items():
+    for control in (slider(widget, "Row"), slider(widget, "Rate ρ")):
         last = int(control.get_attribute("max"))
-        places = [round(share * last) for share in (0, 0.9, 0.2, 0.7, 0.5, 0.4, 0.1, 1)]
-        usual, longest = redraw_times(control, places)
-        print(f"{name}: {usual:.0f} ms, at most {longest:.0f} ms")
+        tell_redraw_times(control, [round(share * last) for share in (0, 0.9, 0.2, 0.7, 0.5, 0.4, 0.1, 1)])
     names = widget.get_by_role("combobox", name="Stream")
     (_, new), (_, seen) = redraw_times(names, [1, 2]), redraw_times(names, [0, 1])
     print(f"a new stream: {new:.0f} ms, one seen before: {seen:.0f} ms")

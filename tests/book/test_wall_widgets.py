@@ -4,6 +4,7 @@ import pytest
 import torch
 from hands import (
     COLOURS,
+    INKS,
     TIMES,
     assert_fits,
     assert_follows_the_theme,
@@ -13,6 +14,7 @@ from hands import (
     put,
     redrawn,
     resize,
+    set_width,
     slider,
     state,
 )
@@ -49,11 +51,6 @@ MEANS = ERRORS.cumsum(1) / torch.arange(1, COUNT + 1)
 
 # The grey values of a picture, pixel by pixel.
 GREY = "(canvas) => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).filter((_, k) => k % 4 === 0)"
-
-INK = """(widget, name) => {
-  const hex = parseInt(getComputedStyle(widget).getPropertyValue(`--lim-${name}`).trim().slice(1), 16);
-  return [hex >> 16, (hex >> 8) & 255, hex & 255];
-}"""
 
 # What must not lie over each other, nor reach beyond the widget.
 PLACED = ".lim-title, .lim-control, button, .lim-winner, figcaption > *, canvas.lim-canvas, .lim-label, .lim-task, .lim-facts, .lim-samples span, caption, td, thead th, .lim-learner > *, .lim-note"
@@ -185,7 +182,7 @@ def test_the_slider_goes_to_each_task_and_all_numbers_follow(show):
 
 def test_tasks_that_are_not_met_are_pale_and_the_current_one_is_ringed(show):
     widget, problems = show(wall())
-    ink = torch.tensor(widget.evaluate(INK, "ink"), dtype=torch.float64)
+    ink = torch.tensor(widget.evaluate(INKS, ["ink"])[0], dtype=torch.float64)
     for place in (0, 11, 29):
         go(widget, place)
         greys, opacity = seen(widget)
@@ -393,8 +390,7 @@ def test_nothing_lies_over_another_thing_or_reaches_beyond_or_jumps(show, width,
     for given, last in ((wall(), COUNT), (fullest(), 160)):
         widget, problems = show(given)
         resize(widget, {"width": window, "height": 900})
-        widget.evaluate("(card, width) => { card.style.width = `${width}px`; }", width)
-        redrawn(widget)
+        set_width(widget, width)
         heights = set()
         for number in (1, 2, 10, last // 2, last):
             put(widget, "Task", number)

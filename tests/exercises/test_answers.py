@@ -7,9 +7,13 @@ are any, get the same hint there.
 """
 
 import importlib
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from companion.teaching.checks import check, exercises
 
@@ -86,6 +90,37 @@ def test_an_answer_that_knows_its_draws_by_heart_fails_on_others(exercise, answe
     noting = by_heart(answer)
     assert check(exercise, noting).status == "right"
     assert check(exercise, by_heart(answer, noting), draw=1).status != "right"
+
+
+ODD = (
+    False,
+    -1,
+    -1.5,
+    "x",
+    [],
+    {},
+    (1, 2),
+    torch.zeros(3),
+    np.zeros((2, 2)),
+    lambda: None,
+    object(),
+    math.nan,
+    True,
+    {1: 2},
+)
+FIRST_RIGHT = {row[0]: row for row in reversed(RIGHT)}
+
+
+@pytest.mark.parametrize(("exercise", "answer"), FIRST_RIGHT.values(), ids=FIRST_RIGHT)
+def test_answers_of_any_type_get_a_verdict(exercise, answer):
+    for odd in (*ODD, nn.Linear(1, 1)):
+        given = [odd, lambda *case, odd=odd: odd] if callable(answer) else [odd]
+        for part in answer if isinstance(answer, dict) else ():
+            given.append(answer | {part: odd})
+            if callable(answer[part]):
+                given.append(answer | {part: lambda *case, odd=odd: odd})
+        for each in given:
+            assert check(exercise, each).status in ("not yet", "error"), each
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,6 @@ def p_of_one_side(*walk):
     return math.erfc(float(squares(residuals_of(*walk))) / 2**0.5) / 2
 
 
-def p_of_one_side_with_zero(path, means, stds):
-    return p_of_squares(path, means, stds.clamp_min(1e-12))
-
-
 def p_without_std(path, means, stds):
     return p_of_squares(path, means, (stds > 0).double())
 

@@ -249,11 +249,6 @@ def step_after_drift(delta, rate, mean, covariance, features, target, weight_var
     return delta_step(delta, rate, *moved, features, target, weight_variance, noise_variance)
 
 
-def step_after_update(delta, rate, mean, covariance, features, target, weight_variance, noise_variance):
-    moved = absorb(mean, covariance, features, target, noise_variance)
-    return delta_step(delta, rate, *moved, features, target, weight_variance, noise_variance)
-
-
 # 06.5
 
 

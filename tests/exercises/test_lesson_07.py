@@ -411,12 +411,6 @@ def rank_in_bits(features):
     return 2 ** -(p * (p + 1e-12).log2()).sum().item()
 
 
-def rank_by_eigenvalues(features):
-    """Through the Gram matrix, with the root that it needs."""
-    values = torch.linalg.eigvalsh(features.T @ features).clamp_min(0).sqrt()
-    return entropy(values / values.sum()).exp().item()
-
-
 def rank_of_squares(features):
     p = torch.linalg.svdvals(features).square()
     return entropy(p / p.sum()).exp()
