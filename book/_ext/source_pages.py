@@ -12,7 +12,8 @@ from pathlib import Path
 
 import jupytext
 
-from companion.classroom.execution import FORMAT, tags
+from companion.classroom.execution import FORMAT
+from companion.classroom.light import tags
 from companion.classroom.reference import FOLDER, file_of, modules, public
 from companion.teaching.curriculum import FOUNDATIONS, LESSONS, Lesson
 

@@ -15,9 +15,8 @@ import nbformat
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
-from companion.classroom.execution import tags
 from companion.classroom.grading import write_whole
-from companion.classroom.light import code_cells, read_source
+from companion.classroom.light import code_cells, read_source, tags
 from companion.classroom.runs import claims_of
 from companion.classroom.sweep import outcomes, tasks_of
 from companion.classroom.sync import ROOT, key_of

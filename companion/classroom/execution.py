@@ -14,6 +14,7 @@ import jupytext
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from companion.classroom.light import tags
 from companion.classroom.students import BEGIN, END, stub
 
 FORMAT = "py:percent"
@@ -53,10 +54,6 @@ def fold_solutions(cells: list[NotebookNode]) -> list[NotebookNode]:
         cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
         folded += [shown, *after["hint"], cell, *after["solution"], *after["check"]]
     return folded
-
-
-def tags(cell: NotebookNode) -> set[str]:
-    return set(cell.metadata.get("tags", ()))
 
 
 def execute(cache: Path, paths: list[Path]) -> None:

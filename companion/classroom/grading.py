@@ -29,9 +29,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from companion.classroom.execution import tags
 from companion.classroom.feedback import write_feedback
-from companion.classroom.light import read_source
+from companion.classroom.light import read_source, tags
 from companion.classroom.students import NUMBERED
 from companion.classroom.sync import ROOT
 from companion.foundations.validation import require, require_count

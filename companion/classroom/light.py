@@ -84,6 +84,10 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
+
+
 def code_key(source: NotebookNode, modules_hash: str) -> str:
     """A hash of the code of a notebook and of the modules it uses: where it is the same, nothing need run again."""
     digest = hashlib.sha256(modules_hash.encode())
@@ -113,8 +117,7 @@ def errors(notebook: NotebookNode) -> list[str]:
     """Errors in an executed notebook's outputs and in the state of its widgets, where no runner looks."""
     found = []
     for cell in code_cells(notebook):
-        allowed = "raises-exception" in cell.metadata.get("tags", [])
-        found += [] if allowed else _errors_among(cell.outputs)
+        found += [] if "raises-exception" in tags(cell) else _errors_among(cell.outputs)
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     for widget in widgets.values():
         found += _errors_among(widget.get("state", {}).get("outputs") or [])

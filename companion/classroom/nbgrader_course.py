@@ -19,8 +19,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from companion.classroom.execution import tags
-from companion.classroom.light import notebook_text, read_source
+from companion.classroom.light import notebook_text, read_source, tags
 from companion.classroom.pack import require_new
 from companion.classroom.students import NUMBERED, STUB
 

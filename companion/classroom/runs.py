@@ -15,8 +15,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from companion.classroom.execution import tags
-from companion.classroom.light import code_cells, errors, notebook_text
+from companion.classroom.light import code_cells, errors, notebook_text, tags
 from companion.classroom.sync import key_of
 from companion.teaching.claims import ClaimFailed
 from companion.teaching.records import KIND

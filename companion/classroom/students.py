@@ -13,7 +13,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
-from companion.classroom.light import KERNEL, notebook_text, numbered, read_source
+from companion.classroom.light import KERNEL, notebook_text, numbered, read_source, tags
 
 NUMBERED = "[0-9f][0-9]_*"  # 01_slug of a method, f1_slug of a foundation
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -48,7 +48,7 @@ def student_notebook(source: NotebookNode) -> NotebookNode:
     """The student's notebook of an exercise source: stubs for solutions, no outputs."""
     cells = []
     for cell in source.cells:
-        if "solution" in cell.metadata.get("tags", []):
+        if "solution" in tags(cell):
             continue
         if cell.cell_type == "code":
             cell = NotebookNode(cell | {"source": stub(cell.source), "outputs": [], "execution_count": None})

@@ -31,9 +31,8 @@ from matplotlib.ticker import MaxNLocator
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
-from companion.classroom.execution import tags
 from companion.classroom.grading import write_whole
-from companion.classroom.light import code_cells, notebook_text, read_source
+from companion.classroom.light import code_cells, notebook_text, read_source, tags
 from companion.classroom.runs import execute_run
 from companion.classroom.sync import key_of
 from companion.foundations.validation import require, require_count, require_in

@@ -56,7 +56,7 @@ def sync(root: Path = ROOT, force: bool = False, say: Callable[[str], None] = pr
 
     for path in sources(notebooks):
         source = read_source(path)
-        key, pair = key_of(source, root), path.with_suffix(".ipynb")
+        key, pair = key_of(source), path.with_suffix(".ipynb")
         ran = None if force else executed_with(pair, key)
         if ran is None:
             say(f"executing {path.relative_to(root).as_posix()}")
@@ -83,7 +83,7 @@ def drift(root: Path = ROOT) -> list[str]:
     notebooks, found = root / "notebooks", []
     for path in sources(notebooks):
         name, pair, source = path.relative_to(root).as_posix(), path.with_suffix(".ipynb"), read_source(path)
-        key = key_of(source, root)
+        key = key_of(source)
         ran = executed_with(pair, key)
         if not pair.exists():
             found.append(f"{name} has no pair.")
@@ -123,7 +123,7 @@ def executed_with(pair: Path, key: str) -> NotebookNode | None:
     return notebook if ran and notebook.metadata.get("companion", {}).get("code") == key else None
 
 
-def key_of(source: NotebookNode, root: Path = ROOT) -> str:
+def key_of(source: NotebookNode) -> str:
     """`code_key` of a notebook, with the modules that it uses."""
     code = "\n".join(
         line for cell in code_cells(source) for line in cell.source.splitlines() if line.lstrip()[:1] not in "%!"
@@ -167,5 +167,5 @@ def _imported(code: str) -> frozenset[str]:
 
 def _file(name: str) -> Path | None:
     """The file of a module of this package, by its dotted name."""
-    path = Path(__file__).resolve().parents[2].joinpath(*name.split("."))
+    path = ROOT.joinpath(*name.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

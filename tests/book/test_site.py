@@ -13,7 +13,7 @@ from visits import MEGABYTE, has_widgets, page_names
 
 from companion.classroom.book import ROOT
 from companion.classroom.execution import read
-from companion.classroom.light import code_cells, light_outputs
+from companion.classroom.light import code_cells, light_outputs, tags
 
 STATE = re.compile(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', re.S)
 
@@ -139,13 +139,6 @@ def test_only_the_page_of_the_search_loads_its_index(pages):
     assert heavy == {"search.html"}
 
 
-def test_lessons_offer_their_notebooks(site, pages):
-    for path, text in pages.items():
-        if path.parent.name == "notebooks" and not path.name.startswith("00"):
-            offered = [link for link in References(text).links if link.endswith(".ipynb") and "_downloads" in link]
-            assert len(offered) >= 2, path.name
-
-
 def test_solutions_are_folded(pages):
     folded = 0
     for path, text in pages.items():
@@ -162,9 +155,9 @@ def test_exercises_show_what_the_committed_notebooks_show(site, path):
     ran = cache.get_cache_bundle(cache.match_cache_notebook(read(str(path.with_suffix(".py")))).pk).nb
     kept = nbformat.read(path, as_version=4)
     cells = list(zip(code_cells(kept), code_cells(ran), strict=True))
-    assert any("check" in cell.metadata.get("tags", []) and cell.outputs for cell, _ in cells)
+    assert any("check" in tags(cell) and cell.outputs for cell, _ in cells)
     for cell, again in cells:
-        if "nbval-ignore-output" not in cell.metadata.get("tags", []):
+        if "nbval-ignore-output" not in tags(cell):
             assert shown(light_outputs(again.outputs)) == shown(cell.outputs), cell.source
 
 

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 
-from companion.classroom.light import read_source
+from companion.classroom.light import read_source, tags
 from companion.classroom.students import NUMBERED, STUB, student_notebook
 from companion.teaching.checks import check, exercises
 
@@ -22,7 +22,7 @@ each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.ste
 
 
 def tagged(notebook, tag):
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+    return [cell for cell in notebook.cells if tag in tags(cell)]
 
 
 def verdicts(notebook):

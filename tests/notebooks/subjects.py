@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from companion.classroom.light import code_cells, read_source
+from companion.classroom.light import code_cells, read_source, tags
 from companion.classroom.students import NUMBERED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +24,6 @@ read = cache(read_source)
 def name(path: Path) -> str:
     """How a test names a notebook."""
     return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-
-
-def tags(cell: NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
 
 
 def tagged(path: Path, tag: str) -> list[NotebookNode]:

@@ -9,6 +9,7 @@ import pytest
 from subjects import EXERCISES
 
 from companion.__main__ import main
+from companion.classroom.light import tags
 from companion.classroom.students import STUB
 
 LESSON = "f1_distances"
@@ -32,7 +33,7 @@ def test_every_lesson_is_an_assignment_that_nbgrader_can_read(course):
         assert len(set(names)) == len(names)
         answers, checks = ([n.split("-", 1)[1] for n in names if n.startswith(kind)] for kind in ("answer", "check"))
         assert answers == checks
-        assert not any("solution" in cell.metadata.get("tags", []) for cell in notebook.cells)
+        assert not any("solution" in tags(cell) for cell in notebook.cells)
 
 
 def test_a_course_is_not_written_over(course, capsys):

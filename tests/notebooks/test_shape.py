@@ -87,12 +87,12 @@ def test_tags_are_of_the_vocabulary(path):
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_it_begins_with_parameters_and_setup(path):
     first, second, *rest = code_cells(read(path))
-    assert tags(first) == ["parameters"]
+    assert tags(first) == {"parameters"}
     own = first.source.removeprefix(PARAMETERS).strip().splitlines()  # settings of a lesson, to sweep over
     assert first.source.startswith(PARAMETERS)
     assert all(re.match(r"[a-z_]+ = \S+  # ", line) for line in own)
-    assert tags(second) == ["setup"]
-    assert not any({"parameters", "setup"} & set(tags(cell)) for cell in rest)
+    assert tags(second) == {"setup"}
+    assert not any({"parameters", "setup"} & tags(cell) for cell in rest)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)
