@@ -57,7 +57,7 @@ def file_name(student: str) -> str:
     """A name that every file system takes, another one for every student.
 
     >>> file_name("ada"), file_name("../ada")
-    ('ada', '_ada-2e8d82')
+    ('ada', '__ada-600882')
     """
     safe = re.sub(r"[^\w.-]+|^\.+", "_", student)[:LONGEST]
     if safe == student:

@@ -1,6 +1,5 @@
 """The table of claims over seeds: of the claims as they are, whole, and all true."""
 
-import doctest
 import json
 
 import nbformat
@@ -175,10 +174,6 @@ def test_a_run_that_fails_is_named_and_costs_no_other(repository, monkeypatch):
 def test_jobs_are_counted(repository, jobs, error):
     with pytest.raises(error, match=r"^jobs is "):
         claims_table.make(["f1"], jobs, repository)
-
-
-def test_examples_run():
-    assert doctest.testmod(claims_table).failed == 0
 
 
 def test_an_unknown_lesson_is_refused_in_one_sentence(repository):

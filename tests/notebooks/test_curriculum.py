@@ -1,6 +1,5 @@
 """The map says what the lessons say: minutes, what is needed, and the routes of `00_start_here`."""
 
-import doctest
 import re
 
 import pytest
@@ -88,7 +87,3 @@ def test_what_does_not_exist_is_refused():
         stands_on("11")
     with pytest.raises(ValueError, match="route is 'home', but must be one of everything, Seminar"):
         curriculum.map_figure("home")
-
-
-def test_examples_run():
-    assert doctest.testmod(curriculum).failed == 0

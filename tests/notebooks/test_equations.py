@@ -1,7 +1,6 @@
 """The pages to look things up in: each equation leads to its line; words are explained once."""
 
 import dataclasses
-import doctest
 import re
 import unicodedata
 from functools import cache
@@ -132,10 +131,6 @@ def test_the_page_has_a_table_for_each_lesson_and_a_row_for_each_entry():
         place = locate(entry)
         module = place.path.removesuffix(".py").replace("/", ".")
         assert f'/source/{module}.html#L-{place.number}">line {place.number}</a>, in `' in text
-
-
-def test_examples_run():
-    assert doctest.testmod(equations).failed == 0
 
 
 # --- glossary -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Sweeps: a notebook over a grid, in processes that may die, each run made once."""
 
-import doctest
 import json
 import signal
 import subprocess
@@ -470,8 +469,3 @@ def test_processes_of_this_machine_need_nothing_set_up_and_only_it_reaches_them(
     assert len(list((out / "runs").glob("*.ipynb"))) == 3
     assert (out / "summary.png").exists()
     assert listening == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize("module", [runs, sweep, records])
-def test_examples_run(module):
-    assert doctest.testmod(module).failed == 0

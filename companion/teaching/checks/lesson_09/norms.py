@@ -31,7 +31,7 @@ from companion.teaching.checks.framework import exercise
 
 STATISTICS, STALE = "statistics(batches)", "stale(old, new, momentum, updates)"
 NEEDED, SORTED, MIXED = 22, 1.0, 2.0
-Batches = list[Float[Tensor, "n c s s"]]
+Batches = list[Float[Tensor, "_ c h w"]]
 Pair = tuple[Float[Tensor, " c"], Float[Tensor, " c"]]
 SIZES = (7, 3, 2, 5)
 

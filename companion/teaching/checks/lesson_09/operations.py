@@ -1,8 +1,8 @@
 """Exercise 09.1: what is left of a block's operations when a share of its hidden filters goes.
 
->>> basic_of(width=16, hidden=64, side=8, stride=1, ratio=0.75) / basic_of(16, 64, 8, 1, 0)
+>>> basic_of(width=16, hidden=64, side=8, stride=1, ratio=0.75) / basic_of(16, 64, 8, 1, 0.0)
 0.25
->>> bottleneck_of(width=256, hidden=64, side=8, stride=1, ratio=0.5) / bottleneck_of(256, 64, 8, 1, 0)
+>>> bottleneck_of(width=256, hidden=64, side=8, stride=1, ratio=0.5) / bottleneck_of(256, 64, 8, 1, 0.0)
 0.36764705882352944
 """
 

@@ -29,7 +29,7 @@ from companion.teaching.checks.framework import exercise
 
 HONEST, LEAKED, OPTIMISM = (f"{name}(tuning, test, last)" for name in ("honest", "leaked", "optimism"))
 TASKS_NEEDED = 32  # 0.1 / sqrt(pi n) < 0.01
-Report = tuple[float, float]
+Report = tuple[int | float, float]
 Formula = Callable[[Tensor, Tensor, int], Report]
 
 
