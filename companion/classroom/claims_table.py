@@ -15,13 +15,13 @@ import nbformat
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
-from companion.classroom.grading import write_whole
 from companion.classroom.light import code_cells, read_source, tags
 from companion.classroom.runs import claims_of
 from companion.classroom.sweep import outcomes, tasks_of
 from companion.classroom.sync import ROOT, key_of
 from companion.foundations.validation import require, require_count
 from companion.teaching.curriculum import LESSONS
+from companion.teaching.writing import write_whole
 
 FILE = Path("book") / "claims.json"
 SEEDS = range(5)

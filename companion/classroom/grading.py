@@ -37,6 +37,7 @@ from companion.foundations.validation import require, require_count
 from companion.teaching import checks
 from companion.teaching.checks import exercises
 from companion.teaching.provenance import source_hash
+from companion.teaching.writing import write_whole
 
 COLUMNS = ("student", "file", "lesson", "right", "of", "status", "seconds", "exercises", "message")
 STARTUP = 60.0  # seconds that a process may take on top, to import what it needs
@@ -398,13 +399,3 @@ def write_table(rows: Sequence[Grade], out: Path) -> None:
     table.writeheader()
     table.writerows(one.row() for one in rows)
     write_whole(out, text.getvalue())
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """A file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".partial")
-    if isinstance(content, str):
-        content = content.encode("utf-8", "backslashreplace")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

@@ -31,12 +31,12 @@ from matplotlib.ticker import MaxNLocator
 from nbformat import NotebookNode
 from tqdm.auto import tqdm
 
-from companion.classroom.grading import write_whole
 from companion.classroom.light import code_cells, notebook_text, read_source, tags
 from companion.classroom.runs import execute_run
 from companion.classroom.sync import key_of
 from companion.foundations.validation import require, require_count, require_in
 from companion.teaching import figures
+from companion.teaching.writing import write_whole
 
 MOST = 10_000  # runs of a grid
 COLUMNS = ("run", "status", "seconds", "kind", "name", "held", "value", "number", "error")

@@ -7,7 +7,6 @@ Nothing is written when a lesson runs: `python -m companion checkpoints` rebuild
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +21,9 @@ from tqdm.auto import tqdm
 
 from companion.foundations.training import TrainingState
 from companion.foundations.validation import require_count
+from companion.teaching import progress
 from companion.teaching.provenance import module_name, source_hash
+from companion.teaching.writing import whole
 
 FILES = Path(__file__).parent / "files"
 
@@ -87,11 +88,11 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], source
         "source_hash": source_hash(*sources),
         "weights_hash": _weights_hash(weights),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(weights, partial, {"made": json.dumps(made, sort_keys=True)})  # one entry: their order is not fixed
-    partial.chmod(0o644)
-    os.replace(partial, path)
+    with whole(path) as unfinished:
+        save_file(
+            weights, unfinished, {"made": json.dumps(made, sort_keys=True)}
+        )  # one entry: their order is not fixed
+        unfinished.chmod(0o644)
 
 
 def load_checkpoint(
@@ -158,20 +159,12 @@ def resumable(
 
 
 def _resumable(states, path, every):
-    saved = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
     waiting = None  # the state to save once we know that it is not the last, from which nothing can resume
-    for state in states(saved):
+    for state in states(progress.load(path)):
         if waiting is not None:
-            _write(waiting, path)
+            progress.save(waiting, path)
         yield state
         waiting = state.state_dict() if state.step % every == 0 else None
-
-
-def _write(saved: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(saved, partial)
-    os.replace(partial, path)
 
 
 def _weights_hash(weights: dict[str, Tensor]) -> str:

@@ -11,21 +11,20 @@ True
 {'step': 3}
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from companion.teaching.writing import whole
 
 RUNS = Path("runs")  # in the reader's folder
 
 
 def save(done: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values in one atomic step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two processes may be at it
-    torch.save(done, unfinished)
-    os.replace(unfinished, path)
+    with whole(path) as unfinished:
+        torch.save(done, unfinished)
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ from typing import Any
 
 from companion.foundations.validation import Number, require
 from companion.teaching.provenance import module_name, source_hash
+from companion.teaching.writing import write_whole
 
 FILES = Path(__file__).parent / "files"
 
@@ -46,11 +46,8 @@ def store(name: str, data: Any, sources: Iterable[ModuleType | str], command: st
         "source_hash": source_hash(*modules),
         "data": _rounded(data, name),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
     return path
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 import torch  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
 
-from companion.classroom.grading import write_whole  # noqa: E402
+from companion.teaching.writing import write_whole  # noqa: E402
 from tests.benchmarks.measure import ROOT, Result, Row, processor  # noqa: E402
 
 TABLE = [

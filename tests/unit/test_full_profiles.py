@@ -6,6 +6,7 @@ that a cell says itself (`SMALLER`) in its code.
 
 import ast
 import copy
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 import torch
 
 from companion.data import images
-from companion.methods import nevis
 from companion.teaching import checkpoints, progress
 from companion.teaching.curriculum import LESSONS
 from companion.teaching.lessons import (
@@ -202,7 +202,7 @@ def test_a_stream_goes_on_where_it_was_stopped(number, saves, monkeypatch, tmp_p
     assert not list((tmp_path / "runs").glob("*"))
     writes = []
 
-    def replace(unfinished, path, of=(nevis if number == "10" else progress).os.replace):
+    def replace(unfinished, path, of=os.replace):
         of(unfinished, path)
         writes.append(path)
         if len(writes) == saves:

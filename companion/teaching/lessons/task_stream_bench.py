@@ -8,7 +8,6 @@ result whose code has not changed is not made again.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ from tqdm.auto import tqdm
 from companion.teaching import results
 from companion.teaching.lessons.task_stream import BUDGETS, KINDS, SEEDS, SOURCES, TASKS, run_of
 from companion.teaching.provenance import source_hash
+from companion.teaching.writing import write_whole
 
 COMMAND = "python -m companion nevis"
 FOLDER = Path("runs") / "nevis"
@@ -182,8 +182,4 @@ def path_of(call: Job, own: Path) -> Path:
 
 def make_run(call: Job, own: Path, make: Callable[..., dict[str, list]] = run_of) -> None:
     """Make a run and write it in one atomic step."""
-    path = path_of(call, own)
-    content = json.dumps(make(*call))
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(content, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path_of(call, own), json.dumps(make(*call)))
