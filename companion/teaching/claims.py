@@ -5,29 +5,17 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Real
 
 from companion.foundations.validation import require
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim that held: its words, and the value it was judged by."""
-
-    text: str
-    value: object
 
 
 class ClaimFailed(AssertionError):
     """A claim that is not true in this run."""
 
 
-made: list[Claim] = []
-
-
 def claim(text: str, ok: object, value: object = None) -> None:
-    """Print one line and remember it; raise when it is false.
+    """Print one line; raise when it is false.
 
     Args:
         text: the sentence, the same in every run.
@@ -42,7 +30,6 @@ def claim(text: str, ok: object, value: object = None) -> None:
     shown = "" if value is None else f" [{_digits(value)}]"
     if not bool(ok):
         raise ClaimFailed(f"✗ {text}{shown}")
-    made.append(Claim(text, value))
     print(f"✓ {text}{shown}")
 
 

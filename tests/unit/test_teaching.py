@@ -1,35 +1,21 @@
 """Sessions, claims and figures: small things that every lesson leans on."""
 
-import doctest
-import importlib
-
 import pytest
 import torch
 
 from companion.teaching import begin, claim, claims, figures
 
 
-@pytest.mark.parametrize("name", ["session", "claims", "widgets.frames"])
-def test_examples_in_docstrings_run(name, monkeypatch):
-    monkeypatch.setenv("COMPANION_FRAMES", "all")
-    module = importlib.import_module(f"companion.teaching.{name}")
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
-
-
 def test_a_claim_prints_its_sentence_and_three_digits(capsys):
     claim("a third is small", True, torch.tensor(1 / 3))
     claim("two numbers", True, {"left": 0.00012345, "right": 7})
     assert capsys.readouterr().out == "✓ a third is small [0.333]\n✓ two numbers [left: 0.000123, right: 7]\n"
-    assert claims.made[-1].text == "two numbers"
 
 
-def test_a_false_claim_fails_and_is_not_remembered():
-    before = len(claims.made)
+def test_a_false_claim_fails(capsys):
     with pytest.raises(claims.ClaimFailed, match="✗ the moon is green"):
         claim("the moon is green", torch.tensor(False), 3.0)
-    assert len(claims.made) == before
+    assert capsys.readouterr().out == ""
 
 
 def test_streams_of_a_session_repeat_and_differ():

@@ -24,7 +24,6 @@ from companion.teaching.session import Session
 
 GIGA = 1e9
 PARTS = {"whole stream": (0, TASKS), "first half": (0, TASKS // 2), "second half": (TASKS // 2, TASKS)}
-REAL = ("digits", "textures", "faces", "clothes")
 STYLES = {
     "independent": (figures.EXACT, "s-"),
     "previous": (figures.RIVAL, "^--"),
