@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from IPython.display import Markdown
-from jaxtyping import Float
-from torch import Tensor
 
 from companion.data.text import Style, encode, passages
 from companion.methods.dynamic_evaluation import evaluate_stream
@@ -19,6 +17,7 @@ from companion.teaching import figures, results
 from companion.teaching.lessons.dynamic_evaluation import JOURNEY, KINDS, STYLES, Reading, Setting
 from companion.teaching.lessons.readers import reader
 from companion.teaching.session import Session
+from companion.teaching.widgets.reading import running_mean
 
 WORDS: dict[Style, str] = {
     "plays": "plays, modern spelling",
@@ -41,20 +40,12 @@ RUNNING = 400  # characters, of running means
 # --- live readings ------------------------------------------------------------------------------------------------
 
 
-def running_mean(bits: Float[Tensor, " s"], window: int = RUNNING) -> Float[Tensor, " s"]:
-    """The mean of the last `window` values, of fewer at the beginning."""
-    total = torch.cat([bits.new_zeros(1), bits.cumsum(0)])
-    last = torch.arange(1, len(bits) + 1)
-    first = (last - window).clamp(min=0)
-    return (total[last] - total[first]) / (last - first)
-
-
 def journey_figure(readings: dict[str, Reading], part: int, styles: Sequence[Style] = JOURNEY) -> figures.Picture:
     """Running loss of a static and a learning reader, and what learning has won so far."""
     figure, (above, below) = figures.panels(1, rows=2, size=(7.6, 2.6), sharex=True)
     static, learning = readings.values()
     for (name, reading), colour in zip(readings.items(), (figures.EXACT, figures.LEARNED)):
-        mean = running_mean(reading.bits.double())
+        mean = running_mean(reading.bits.double(), RUNNING)
         shown = range(min(RUNNING, part) // 2, len(mean))  # the first means are of few characters
         above.plot(shown, mean[shown.start :], color=colour, linewidth=1.6, label=name)
     won = (static.bits - learning.bits).double().cumsum(0) / 1000

@@ -110,13 +110,17 @@ def mean_bits(levels: UInt8[Tensor, "*rows s"], span: int | None = None) -> Floa
     """
     came = f"a tensor of {levels.dtype}" if isinstance(levels, Tensor) else f"a {type(levels).__name__}"
     require(isinstance(levels, Tensor) and levels.dtype == torch.uint8, "levels", came, "of torch.uint8", TypeError)
-    length = levels.shape[-1]
-    span = length if span is None else span
+    span = levels.shape[-1] if span is None else span
     require_count("span", span, 1)
-    sums = torch.nn.functional.pad(levels.cumsum(-1, dtype=torch.float64), (1, 0))
-    ends = torch.arange(1, length + 1, device=levels.device)
-    starts = (ends - span).clamp(min=0)
-    return (sums[..., ends] - sums[..., starts]) / (STEPS * (ends - starts))
+    return running_mean(levels.double(), span) / STEPS
+
+
+def running_mean(values: Float[Tensor, "*rows s"], window: int) -> Float[Tensor, "*rows s"]:
+    """The mean of the last `window` values up to each one, itself included; of fewer at the beginning."""
+    sums = torch.nn.functional.pad(values.cumsum(-1), (1, 0))
+    ends = torch.arange(1, values.shape[-1] + 1, device=values.device)
+    starts = (ends - window).clamp(min=0)
+    return (sums[..., ends] - sums[..., starts]) / (ends - starts)
 
 
 def _require_nats(argument: str, log_loss: object) -> None:
