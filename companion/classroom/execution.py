@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import jupytext
+import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -19,7 +20,7 @@ from companion.classroom.students import BEGIN, END, stub
 
 FORMAT = "py:percent"
 READER = {"name": "learning-in-motion", "type": "plugin"}
-SECONDS = 300  # that a cell may take
+CONFIG = Path("book") / "_config.yml"
 
 
 def read(path: str) -> NotebookNode:
@@ -57,7 +58,7 @@ def fold_solutions(cells: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def execute(cache: Path, paths: list[Path]) -> None:
-    """Run py:percent notebooks, one process on each core, in their own folders.
+    """Run py:percent notebooks, one process on each core, in their own folders. To be called in the repository's folder.
 
     Args:
         cache: the folder of executed notebooks, made if need be.
@@ -66,10 +67,11 @@ def execute(cache: Path, paths: list[Path]) -> None:
     from jupyter_cache import get_cache
     from jupyter_cache.executors import load_executor
 
+    seconds = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["execute"]["timeout"]  # that a cell may take
     executed = get_cache(cache)
     for path in paths:
         executed.add_nb_to_project(str(path), read_data=READER)
-    load_executor("local-parallel", executed).run_and_cache(timeout=SECONDS)
+    load_executor("local-parallel", executed).run_and_cache(timeout=seconds)
 
 
 if __name__ == "__main__":
