@@ -256,8 +256,6 @@ def test_pictures_are_described():
 
 
 def test_views_show_what_is_stored():
-    widths = results.load("05_widths")
-    assert views.width_ends(2) == [row["loss"][-1] for row in widths["rows"]["2"]]
     assert (
         views.instrument_errors("deep, proximal") == results.load("05_instruments")["rows"]["deep, proximal"]["error"]
     )

@@ -285,8 +285,3 @@ def width_figure(width: Number) -> figures.Picture:
     right.set_xticks(stored["widths"], [str(each) for each in stored["widths"]])
     right.minorticks_off()
     return figure
-
-
-def width_ends(width: int) -> list[Number]:
-    """The reduced loss at the end, for each start."""
-    return [row["loss"][-1] for row in results.load("05_widths")["rows"][str(width)]]
