@@ -86,3 +86,8 @@ def spread(numbers: Sequence[Number], digits: int = 2, scale: Number = 1) -> str
     """
     middle, half = scale * median(numbers), scale * (max(numbers) - min(numbers)) / 2
     return f"{middle:.{digits}f}\u00a0±\u00a0{half:.{digits}f}"
+
+
+def percent(shares: Sequence[Number], digits: int = 1) -> str:
+    """`spread` of shares from 0 to 1, in per cent."""
+    return spread(shares, digits, scale=100)

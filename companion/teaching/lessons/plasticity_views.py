@@ -2,7 +2,6 @@
 comparisons. Changing a view makes no result stale."""
 
 import time
-from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
@@ -19,6 +18,7 @@ from companion.foundations.validation import Number
 from companion.teaching import figures, progress, results
 from companion.teaching.lessons.kalman_bench import BLOCK
 from companion.teaching.lessons.plasticity import BATCH, KINDS, StreamName, Trace, batches, follow
+from companion.teaching.results import percent
 from companion.teaching.widgets.plasticity import RandomLabels, random_label_points, silent_share
 
 NAMES = {
@@ -133,11 +133,6 @@ def words(kind: str) -> str:
     """What a kind is called in tables, in bold for the methods of the lesson."""
     name = NAMES.get(kind, kind)
     return f"**{name}**" if kind.startswith("soft reset") else name
-
-
-def percent(numbers: Sequence[Number]) -> str:
-    """Median over seeds, with half of the range."""
-    return results.spread(numbers, 1, scale=100)
 
 
 def rivals_table() -> Markdown:

@@ -15,11 +15,11 @@ from torch import Tensor
 from companion.data.streams.events import TaskKind
 from companion.data.streams.mini import FAMILIES, MiniStream
 from companion.foundations.residual import ExpandedResidualNet
-from companion.foundations.validation import Number
 from companion.methods.nevis import Recipe, dynamic, independent, previous, run, search_operations, whole_of
 from companion.teaching import figures, progress, results
 from companion.teaching.lessons.task_stream import KINDS, SEEDS, TASKS, learner_of
 from companion.teaching.lessons.task_stream_bench import NO_RATE, PLAN, name_of, steps_of
+from companion.teaching.results import percent
 from companion.teaching.session import Session
 
 GIGA = 1e9
@@ -135,11 +135,6 @@ def ahead(kind: str, base: str, budget: str | tuple[str, str], part: str = "whol
     """For each seed how much lower the error is than another learner's, as a share of that; at a budget, or at one each."""
     own, others = (budget, budget) if isinstance(budget, str) else budget
     return [1 - one / other for one, other in zip(errors(kind, own, part), errors(base, others, part))]
-
-
-def percent(numbers: Sequence[Number]) -> str:
-    """Median over seeds, with half of the range."""
-    return results.spread(numbers, 1, scale=100)
 
 
 def budget_table(kinds: Sequence[str], shown: Sequence[str] | None = None) -> Markdown:

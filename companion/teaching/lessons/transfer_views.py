@@ -29,6 +29,7 @@ from companion.teaching.lessons.compute_optimal_transfer import (
 )
 from companion.teaching.lessons.lite import stored_features
 from companion.teaching.lessons.pretrained import SHARES, mixed_batch, pretrained
+from companion.teaching.results import percent
 from companion.teaching.session import Session
 
 GIGA = 1e9
@@ -218,11 +219,6 @@ def curves_figure(kinds: Sequence[str], title: str = "") -> figures.Picture:
     return figures.describe(figure, f"{alt}. Lines rise and level off; the smaller a network, the earlier.")
 
 
-def percent(numbers: Sequence[Number]) -> str:
-    """Median over seeds, with half of the range."""
-    return results.spread(numbers, 0, scale=100)
-
-
 def budget_table(kinds: Sequence[str], shown: Sequence[float] | None = None) -> Markdown:
     """Percent right at some budgets, medians over five seeds with half of their range; cost and setting beside them."""
     shown = budgets() if shown is None else shown
@@ -233,7 +229,7 @@ def budget_table(kinds: Sequence[str], shown: Sequence[float] | None = None) -> 
     ]
     for kind in kinds:
         row = curves()["rows"][kind]
-        cells = [percent(accuracies(kind, budget)) if budget in affordable(kind) else "–" for budget in shown]
+        cells = [percent(accuracies(kind, budget), 0) if budget in affordable(kind) else "–" for budget in shown]
         lines.append(f"| {KINDS[kind].words} | {' | '.join(cells)} | {row['flops']['picture'] / 1e6:.1f} |")
     return Markdown("\n".join(lines))
 
@@ -256,7 +252,7 @@ def further_table(kinds: Sequence[str], low: Number, high: Number) -> Markdown:
     for kind in kinds:
         cost = curves()["rows"][kind]["flops"]["upstream"] / GIGA
         lines.append(
-            f"| {KINDS[kind].words} | {cost:.0f} | {percent(accuracies(kind, low))} | {percent(accuracies(kind, high))} |"
+            f"| {KINDS[kind].words} | {cost:.0f} | {percent(accuracies(kind, low), 0)} | {percent(accuracies(kind, high), 0)} |"
         )
     return Markdown(
         "\n".join(lines)
@@ -305,7 +301,7 @@ def lite_table() -> Markdown:
     heads = " | ".join(f"{budget / GIGA:g} GFLOP" for budget in stored["budgets"])
     lines = [f"| filters cut | GFLOP a step of 16 | {heads} |", "|--:|--:|" + "--:|" * len(stored["budgets"])]
     for ratio, row in stored["rows"].items():
-        cells = [percent(found) for found in zip(*row["accuracy"])]
+        cells = [percent(found, 0) for found in zip(*row["accuracy"])]
         lines.append(f"| {float(ratio):.0%} | {16 * row['flops']['training'] / GIGA:.1f} | {' | '.join(cells)} |")
     lines += ["", "Frozen, with a head fitted to the features of seed 0's pictures just now:"]
     lines += [
