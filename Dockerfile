@@ -22,7 +22,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check -c constrai
     && python -m compileall -q companion
 
 COPY scripts/hub/jupyter_server_config.py /etc/jupyter/jupyter_server_config.py
-COPY scripts/hub/overrides.json /usr/local/share/jupyter/lab/settings/overrides.json
+COPY companion/lab_settings/overrides.json /usr/local/share/jupyter/lab/settings/overrides.json
 # The solutions, in notebooks/exercises, stay with the instructor.
 COPY --chown=${NB_UID} notebooks/*.ipynb /srv/lessons/
 COPY --chown=${NB_UID} notebooks/student /srv/lessons/student

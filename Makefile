@@ -29,11 +29,6 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH VIRTUAL_ENV
 
-# JupyterLab opens on the first notebook, and asks nobody for news, updates or extensions. Root may start it, as
-# in a container.
-LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
-	--LabApp.extension_manager=readonly $(shell test "$$(id -u)" != 0 || echo --allow-root)
-
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-fast book sync claims checkpoints bench bench-gpu lint clean distclean
 
@@ -41,7 +36,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 lab: $(LAB) ## set everything up and open JupyterLab on the first notebook
-	@"$(BIN)/python" -m jupyterlab $(LAB_OPTIONS) $(LAB_ARGS)
+	@"$(BIN)/python" -m companion lab -- $(LAB_ARGS)
 
 test: $(TEST) ## set everything up and run all the tests
 	@"$(BIN)/python" tests/run.py $(TEST_ARGS)
@@ -82,9 +77,6 @@ distclean: clean ## remove the environment, too
 .venv/.created:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
-	@mkdir -p .venv/share/jupyter/lab/settings
-	@echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
-		> .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
 $(LAB): | .venv/.created

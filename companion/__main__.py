@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     if Path(__file__).with_name("classroom").is_dir():  # a student's pack has none
         add_classroom(commands)
 
+    command = commands.add_parser("lab", help="open JupyterLab on the first notebook")
+    command.add_argument("options", nargs="*", metavar="OPTION", help="of JupyterLab, after --, such as -- --port=9000")
+    command.set_defaults(run=run_lab)
+
     command = commands.add_parser("claims", help="make the stored comparisons again (long)")
     command.add_argument("lessons", nargs="*", metavar="MODULE", help="of companion.teaching.lessons; all by default")
     command.set_defaults(run=lambda options: run_lessons(options, "compare"))
@@ -222,6 +226,17 @@ def run_nbgrader(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(written)} assignments are in {options.out}. There, `nbgrader generate_assignment NAME` makes one.")
+    return 0
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    from companion import lab
+
+    try:
+        lab.start(options.options)
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is missing: `python -m companion doctor` says how to install it.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -53,14 +53,13 @@ def serving(
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
         "ServerApp.root_dir": home / "notebooks",
-        "ServerApp.allow_root": True,
         "IdentityProvider.token": token,
     }
     given = [f"--{name}={value}" for name, value in (own | dict(options)).items()]
     folders = {"JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", *given],
+            [sys.executable, "-m", "companion", "lab", "--", "--no-browser", *given],
             env=os.environ | folders | dict(variables),
             stdout=log,
             stderr=subprocess.STDOUT,

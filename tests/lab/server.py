@@ -13,12 +13,10 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from companion.classroom.lab_server import LabServer, serving
 
 RUN_ALL_SECONDS = 240
-# Every cell stays in the page, and Lab asks nobody for news.
+# Every cell stays in the page.
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
         "doNotDisturbMode": True,
     },
 }
@@ -34,7 +32,6 @@ def serve(home: Path, **variables: str) -> Iterator[LabServer]:
     options = {
         "LabApp.user_settings_dir": home / "settings",
         "LabApp.workspaces_dir": home / "workspaces",
-        "LabApp.extension_manager": "readonly",
     }
     with serving(home, options, variables, seconds=60) as lab:
         yield lab

@@ -1,7 +1,9 @@
 """In JupyterLab, as a student does it: open a lesson, run all of it, move its widgets by mouse and keyboard."""
 
+import json
 import statistics
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -62,6 +64,14 @@ def assert_follows_the_theme(widget: Locator) -> None:
     assert widget.evaluate(colour) != light
     widget.page.evaluate("() => { document.body.dataset.jpThemeLight = 'true'; }")
     assert widget.evaluate(colour) == light
+
+
+def test_it_asks_nobody_for_news_or_updates(lab):
+    setting = "@jupyterlab/apputils-extension:notification"
+    with urlopen(f"{lab.address}/lab/api/settings/{setting}?token={lab.token}") as answer:
+        properties = json.load(answer)["schema"]["properties"]
+    assert properties["fetchNews"]["default"] == "false"
+    assert properties["checkForUpdates"]["default"] is False
 
 
 @pytest.fixture(params=LESSONS)
