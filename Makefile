@@ -7,11 +7,13 @@
 # The Python that makes .venv: the first of these that is 3.11 or newer. `make lab PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
-# Options passed on: to pip, to JupyterLab, to the tests (`--fast`, names of groups), to sync (`--check`, `--force`).
+# Options passed on: to pip, to JupyterLab, to the tests (`--fast`, names of groups), to sync (`--check`, `--force`),
+# to the audit of the lock (`--offline`, `--licences`).
 PIP_ARGS ?=
 LAB_ARGS ?=
 TEST_ARGS ?=
 SYNC_ARGS ?=
+AUDIT_ARGS ?=
 
 BIN := .venv/bin
 KEY := $(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
@@ -30,7 +32,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-fast book sync claims checkpoints bench bench-gpu lint clean distclean
+.PHONY: help lab test test-fast book sync claims checkpoints bench bench-gpu lint audit clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -66,6 +68,9 @@ bench-gpu: $(LAB) ## measure each lesson's inner loop, on the CPU and on a GPU i
 lint: $(TEST) ## style, and which part imports which
 	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check .
 	@"$(BIN)/python" -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+audit: $(TEST) ## check the lock: versions, licences and known vulnerabilities (these need the network)
+	@"$(BIN)/python" scripts/audit.py $(AUDIT_ARGS)
 
 clean: ## remove what was built; the installed environment stays
 	@rm -rf book/_build book/generated build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jupyter_cache
