@@ -102,7 +102,14 @@ def test_the_citation_is_of_this_version():
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == __version__
     assert citation["authors"] == [{"name": "The Learning in Motion authors"}]
-    assert {"message", "title", "type", "license"} <= set(citation)
+    assert {"message", "title", "type"} <= set(citation)
+    assert citation["license"] == "MIT"  # more than one would mean a choice
+
+
+def test_the_changelog_begins_with_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    versions = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert versions[0] == f"{citation['version']} – {citation['date-released']}"
 
 
 def test_the_makefile_explains_each_of_its_commands():
