@@ -1,5 +1,6 @@
 """The README does what it says, and the repository holds nothing of the machine it was made on."""
 
+import fnmatch
 import re
 import subprocess
 import sys
@@ -110,6 +111,19 @@ def test_the_changelog_begins_with_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     versions = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert versions[0] == f"{citation['version']} – {citation['date-released']}"
+
+
+@pytest.mark.parametrize("part", ["data", "teaching"])
+def test_every_stored_file_has_a_licence_beside_it(part, tracked):
+    folder = ROOT / "companion" / part / "files"
+    text = (folder / "LICENSES.md").read_text(encoding="utf-8")
+    named = [name for line in re.findall(r"^## (.*)$", text, flags=re.MULTILINE) for name in line.split(", ")]
+    for cell in re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE):
+        named += re.findall(r"`([^`]+)`", cell)
+    stored = {path.name for path in tracked if path.parent == folder} - {"LICENSES.md"}
+    found = {name: fnmatch.filter(stored, name) for name in named}
+    assert stored - {each for names in found.values() for each in names} == set()
+    assert [name for name, names in found.items() if not names] == []
 
 
 def test_the_makefile_explains_each_of_its_commands():
