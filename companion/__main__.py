@@ -1,5 +1,7 @@
 """`python -m companion ...`: what the Makefile calls."""
 
+from __future__ import annotations  # an old Python, too, reads this file and says that it is old
+
 import argparse
 import importlib
 import inspect
@@ -9,6 +11,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from companion import readiness
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,10 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--folder", type=Path, default=None, metavar="FOLDER", help="where finished runs lie")
     command.set_defaults(run=run_nevis)
 
-    command = commands.add_parser("doctor", help="say whether this environment can run the lessons")
+    command = commands.add_parser("doctor", help="say what keeps the lessons from running, and what mends it")
     command.set_defaults(run=run_doctor)
 
     options = parser.parse_args(arguments)
+    if options.run is not run_doctor and (old := readiness.too_old()):
+        print(f"{old}.", file=sys.stderr)
+        return 1
     return options.run(options)
 
 
@@ -285,12 +292,9 @@ def lesson_functions(name: str, modules: list[str] | None = None) -> Iterator[tu
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Say what is here and what is missing."""
-    from companion import readiness
+    from companion import doctor
 
-    ready, told = readiness.report()
-    print(told)
-    return 0 if ready else 1
+    return 0 if doctor.report() else 1
 
 
 if __name__ == "__main__":
