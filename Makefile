@@ -1,8 +1,9 @@
 # Learning in Motion. `make help` lists what there is.
 #
 # Every path here is relative and every expansion is quoted where a shell reads it, so the folder may have
-# spaces in its name. What is installed is remembered in stamps named after a checksum of this folder's path,
-# pyproject.toml and constraints.txt: edit one, or move the folder, and the next call installs again.
+# spaces in its name (the one that VENV names may not). What is installed is remembered in stamps named after a
+# checksum of this folder's path, pyproject.toml and constraints.txt: edit one, or move the folder, and the next call
+# installs again.
 
 # The Python that makes .venv: the first of these that is 3.11 or newer. `make lab PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python; do \
@@ -15,18 +16,31 @@ TEST_ARGS ?=
 SYNC_ARGS ?=
 AUDIT_ARGS ?=
 
-BIN := .venv/bin
+# Where the environment is made. If this folder is read-only: `make lab VENV=/a/folder/of/yours`.
+VENV := .venv
+
+BIN := $(VENV)/bin
 KEY := $(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
-LAB := .venv/.lab-$(KEY)
-TEST := .venv/.test-$(KEY)
-BENCH := .venv/.bench-$(KEY)
+LAB := $(VENV)/.lab-$(KEY)
+TEST := $(VENV)/.test-$(KEY)
+BENCH := $(VENV)/.bench-$(KEY)
+REQUIRED := import tomllib; given = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*given["dependencies"], *given["optional-dependencies"]["lab"], sep="\n")
+LEAD_HERE := import os, sysconfig; \
+	open(sysconfig.get_path("purelib") + "/learning-in-motion.pth", "w", encoding="utf-8").write(os.getcwd() + "\n")
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-# This project's Jupyter reads its own settings only: none of the user's kernels, start-up files or styles.
-export JUPYTER_CONFIG_DIR := $(CURDIR)/.venv/jupyter/config
-export JUPYTER_DATA_DIR := $(CURDIR)/.venv/jupyter/data
-export IPYTHONDIR := $(CURDIR)/.venv/jupyter/ipython
-export MPLCONFIGDIR := $(CURDIR)/.venv/jupyter/matplotlib
+# This project's Jupyter reads its own settings only: none of the user's kernels, start-up files or styles. They lie in
+# the environment, so the home folder need not be writable; in a new folder, if the environment is somebody else's.
+OWN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/jupyter
+ifneq ($(shell test -e "$(VENV)" && ! test -w "$(VENV)" && echo read-only),)
+OWN := $(shell mktemp -d)
+endif
+export JUPYTER_CONFIG_DIR := $(OWN)/config
+export JUPYTER_DATA_DIR := $(OWN)/data
+export JUPYTER_RUNTIME_DIR := $(OWN)/runtime
+export IPYTHONDIR := $(OWN)/ipython
+export MPLCONFIGDIR := $(OWN)/matplotlib
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH VIRTUAL_ENV
@@ -79,20 +93,24 @@ clean: ## remove what was built; the installed environment stays
 distclean: clean ## remove the environment, too
 	@rm -rf .venv *.egg-info
 
-.venv/.created:
+$(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
-	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@mkdir -p "$(VENV)" || { echo "Name a folder that you can write: make lab VENV=/a/folder/of/yours"; exit 1; }
+	@test -e "$(VENV)/pyvenv.cfg" || test -z "$$(ls -A "$(VENV)")" || { echo "VENV is $(VENV), but must be new, empty or an environment."; exit 1; }
+	@"$(BIN)/python" -c "import pip, sys; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)"
 	@touch $@
 
-$(LAB): | .venv/.created
-	@echo "Installing what the lessons need into .venv: some minutes the first time."
-	@$(INSTALL) -e ".[lab]"
-	@rm -f .venv/.lab-* && touch $@
+# In a read-only folder pip cannot build the package: what it requires is installed, and a .pth file leads here.
+$(LAB): | $(VENV)/.created
+	@echo "Installing what the lessons need into $(VENV): some minutes the first time."
+	@if test -w .; then $(INSTALL) -e ".[lab]"; else "$(BIN)/python" -c '$(REQUIRED)' > "$(VENV)/required.txt" && \
+		$(INSTALL) -r "$(VENV)/required.txt" && "$(BIN)/python" -c '$(LEAD_HERE)'; fi
+	@rm -f "$(VENV)"/.lab-* && touch $@
 
-$(TEST): | .venv/.created
-	@echo "Installing what the lessons, the book and the tests need into .venv: some minutes the first time."
+$(TEST): | $(VENV)/.created
+	@echo "Installing what the lessons, the book and the tests need into $(VENV): some minutes the first time."
 	@$(INSTALL) -e ".[lab,book,test,hf,transfer,classroom,sweep,several]"
-	@rm -f .venv/.lab-* .venv/.test-* && touch $(LAB) $@
+	@rm -f "$(VENV)"/.lab-* "$(VENV)"/.test-* && touch $(LAB) $@
 
 # smalldiffusion and curvlinops (by way of backpack) ask for torchvision, of which what we compare uses nothing and
 # whose usual build does not run beside torch's CPU build: they come alone, and the extra `bench` has the rest.
@@ -100,4 +118,4 @@ $(BENCH): | $(LAB)
 	@echo "Installing the packages to compare with."
 	@$(INSTALL) -e ".[lab,book,test,hf,transfer,sweep,bench]"
 	@$(INSTALL) --no-deps "curvlinops-for-pytorch>=3.0.1,<3.1" smalldiffusion
-	@rm -f .venv/.bench-* && touch $@
+	@rm -f "$(VENV)"/.bench-* && touch $@
