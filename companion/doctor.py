@@ -54,10 +54,10 @@ def report(root: Path = ROOT, say: Callable[[str], None] = print) -> bool:
     if mend:
         say(f"        {mend}.")
     if wrong:
-        ask = ".venv/bin/python" if by_make(root) else this_python()
+        ask = ".venv/bin/python" if by_make(root) and not in_environment() else this_python()
         say(f"Not ready: {wrong} to mend. Then ask again: `{ask} -m companion doctor`.")
     else:
-        opens = "make lab" if by_make(root) else f"{this_python()} -m jupyterlab notebooks/00_start_here.ipynb"
+        opens = make_lab(root) if by_make(root) else f"{this_python()} -m jupyterlab notebooks/00_start_here.ipynb"
         say(f"Ready: `{opens}` opens the first notebook.")
     return not wrong
 
@@ -96,8 +96,14 @@ def in_environment() -> bool:
 
 
 def by_make(root: Path) -> bool:
-    """Whether make looks after this Python, or will after the one that it makes."""
-    return has_make(root) and (not in_environment() or Path(sys.prefix).resolve() == (root / ".venv").resolve())
+    """Whether make looks after this Python, which it marks, or will after the one that it makes."""
+    return has_make(root) and (not in_environment() or (Path(sys.prefix) / ".created").exists())
+
+
+def make_lab(root: Path) -> str:
+    """How make opens the lessons with this Python."""
+    elsewhere = in_environment() and Path(sys.prefix).resolve() != (root / ".venv").resolve()
+    return f"make lab VENV={shlex.quote(sys.prefix)}" if elsewhere else "make lab"
 
 
 def this_python() -> str:
@@ -261,7 +267,9 @@ def mended_kernel(root: Path, resources: Path) -> str:
     given = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
     listed = any(path and Path(path).resolve() in resources.resolve().parents for path in given)
     command = "unset JUPYTER_PATH" if listed else "export JUPYTER_PREFER_ENV_PATH=1"
-    return f"Run `{command}` before you start Jupyter" + (", or `make lab`, which does so" if has_make(root) else "")
+    return f"Run `{command}` before you start Jupyter" + (
+        f", or run `{make_lab(root)}`, which does so" if by_make(root) else ""
+    )
 
 
 def ports(root: Path = ROOT, port: int = PORT) -> Iterator[Finding]:
@@ -276,7 +284,9 @@ def ports(root: Path = ROOT, port: int = PORT) -> Iterator[Finding]:
         bind(port)
     except OSError:
         told = f"Port {port} is taken, by another JupyterLab perhaps: this one will take the next that is free"
-        args = "make lab LAB_ARGS=--port=9000" if has_make(root) else f"{this_python()} -m jupyterlab --port=9000"
+        args = (
+            f"{make_lab(root)} LAB_ARGS=--port=9000" if by_make(root) else f"{this_python()} -m jupyterlab --port=9000"
+        )
         yield Finding(NOTE, told, f"To choose one, run `{args}`; `jupyter server list` shows who runs already")
     else:
         yield Finding(FINE, f"port {port} is free")
@@ -308,9 +318,9 @@ def folders(root: Path = ROOT) -> Iterator[Finding]:
     if writable(home):
         yield Finding(FINE, f"temporary files go to {tempfile.gettempdir()}, Jupyter's to {home}")
     else:
-        level = NOTE if has_make(root) else WRONG
+        level = NOTE if by_make(root) else WRONG
         told = f"{home}, where Jupyter keeps the files of running kernels, cannot be written"
-        safe = ", or use `make lab`, which keeps them in .venv" if has_make(root) else ""
+        safe = f", or run `{make_lab(root)}`, which keeps them elsewhere" if by_make(root) else ""
         yield Finding(level, told, 'Run `export HOME="$(mktemp -d)"` before you start Jupyter' + safe)
 
 

@@ -24,6 +24,17 @@ from companion.teaching import checkpoints, results
 pytestmark = pytest.mark.enable_socket  # a port is free if it can be opened
 
 
+@pytest.fixture
+def by_make(tmp_path, monkeypatch):
+    """A folder whose environment, this one, make has made."""
+    monkeypatch.setattr(doctor, "in_environment", lambda: True)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "made" / ".venv"))
+    (tmp_path / "made" / ".venv").mkdir(parents=True)
+    for name in ("Makefile", ".venv/.created"):
+        (tmp_path / "made" / name).touch()
+    return tmp_path / "made"
+
+
 def only(check, *arguments):
     """The one finding of a check."""
     (finding,) = check(*arguments)
@@ -127,6 +138,14 @@ def test_an_environment_in_the_folder_that_this_is_not_is_named(monkeypatch, tmp
     finding = only(doctor.python, tmp_path)
     assert finding.told.startswith("This folder has an environment of its own, .venv, but")
     assert finding.mend == "For that one run `.venv/bin/python -m companion doctor`"
+
+
+def test_make_opens_the_environment_that_it_made(by_make, tmp_path):
+    assert doctor.by_make(by_make)
+    assert doctor.make_lab(by_make) == "make lab"
+    assert doctor.make_lab(tmp_path) == f"make lab VENV={by_make}/.venv"
+    (by_make / ".venv" / ".created").unlink()
+    assert not doctor.by_make(by_make)  # somebody's own, made without make
 
 
 # -- packages ------------------------------------------------------------------------------------------
@@ -233,8 +252,12 @@ def test_a_users_kernel_that_runs_another_python_is_named(kernels, tmp_path):
     assert finding.level == WRONG
     assert finding.told == f"The kernel python3 of {folder} runs {other}, not this Python"
     command = "Run `export JUPYTER_PREFER_ENV_PATH=1` before you start Jupyter"
-    assert finding.mend == f"{command}, or `make lab`, which does so"
+    assert finding.mend.startswith(command)
     assert doctor.mended_kernel(tmp_path, folder) == command
+
+
+def test_make_needs_no_mended_kernel(by_make, tmp_path):
+    assert doctor.mended_kernel(by_make, tmp_path).endswith(", or run `make lab`, which does so")
 
 
 def test_a_kernel_that_does_not_start_is_named(kernels):
@@ -270,10 +293,10 @@ def test_a_kernel_with_another_companion_is_named(text, level, told, kernels, tm
 # -- ports and folders ---------------------------------------------------------------------------------
 
 
-def test_a_port_that_is_taken_is_named_and_is_no_obstacle(tmp_path):
+def test_a_port_that_is_taken_is_named_and_is_no_obstacle(tmp_path, by_make):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        finding = only(doctor.ports, ROOT, port)
+        finding = only(doctor.ports, by_make, port)
         assert finding.level == NOTE
         assert finding.told.startswith(f"Port {port} is taken")
         assert "will take the next that is free" in finding.told
@@ -301,14 +324,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert f"`cp -r {tmp_path} COPY`" in finding.mend
 
 
-def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch, by_make):
     (tmp_path / "home").touch()
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "home" / "jupyter" / "runtime"))
-    in_repository, in_pack = only(doctor.folders, ROOT), only(doctor.folders, tmp_path)
+    in_repository, in_pack = only(doctor.folders, by_make), only(doctor.folders, tmp_path)
     assert (in_repository.level, in_pack.level) == (NOTE, WRONG)
     assert "runtime, where Jupyter keeps the files of running kernels, cannot be written" in in_pack.told
     assert in_pack.mend == 'Run `export HOME="$(mktemp -d)"` before you start Jupyter'
-    assert in_repository.mend.startswith(in_pack.mend)
+    assert in_repository.mend == f"{in_pack.mend}, or run `make lab`, which keeps them elsewhere"
 
 
 def test_no_folder_for_temporary_files_is_named(tmp_path, monkeypatch):
