@@ -60,7 +60,6 @@ def test_this_machine_is_ready(capsys):
     assert told.startswith("Python 3.")
     assert "\n  torch " in told
     assert "\n  the kernel python3 is this Python, and finds companion\n" in told
-    assert "\n  notebooks are in step with their sources and with the code\n" in told
     assert "stored results and trained models are of the code that is here\n" in told
     assert "\nwrong:" not in told
     assert told.splitlines()[-1].startswith("Ready: `")
