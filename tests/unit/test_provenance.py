@@ -1,10 +1,13 @@
 """The source hash changes when the code does, and only then."""
 
+import ast
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
+import companion
 from companion.teaching.provenance import source_hash
 
 CODE = '''
@@ -77,3 +80,21 @@ def test_a_module_and_its_name_are_the_same():
     from companion.foundations import diffusion
 
     assert source_hash(diffusion) == source_hash("companion.foundations.diffusion")
+
+
+def test_no_module_has_a_format_that_versions_of_python_read_differently():
+    """Of f"{value:{form}}" early releases of Python 3.12 make another tree; `format(value, form)` says the same."""
+    folder = Path(companion.__file__).parent
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py")}
+    formats = [
+        (path.name, node.lineno)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FormattedValue) and node.format_spec and not _words(node.format_spec)
+    ]
+    assert formats == []
+
+
+def _words(spec: ast.JoinedStr) -> str:
+    """What of a format is written out."""
+    return "".join(part.value for part in spec.values if isinstance(part, ast.Constant))

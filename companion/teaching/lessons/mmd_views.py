@@ -235,7 +235,7 @@ def _table(stored: dict, names: Sequence[str]) -> Markdown:
             value = factor * median(row[name] for row in rows)
             if name == "training" and method in WITNESS:
                 value = stored["training"]
-            cells.append("" if value == 0 and name in ("training", "sampling") else f"{value:{form}}")
+            cells.append("" if value == 0 and name in ("training", "sampling") else format(value, form))
         lines.append(f"| {f'**{method}**' if method == 'adaptive' else method} | " + " | ".join(cells) + " |")
     floors = {"distance": stored["floor"], "classifier": stored.get("classifier_floor")}
     cells = [f"{1000 * floors[name]:.1f}" if floors.get(name) else "" for name in columns]
