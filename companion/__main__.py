@@ -57,7 +57,19 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
         "--check", action="store_true", help="write nothing: say what is out of step, and fail if anything is"
     )
     command.add_argument("--force", action="store_true", help="execute every notebook, changed or not")
+    command.add_argument("lessons", nargs="*", metavar="LESSON", help="execute only its notebooks, such as 05")
     command.set_defaults(run=run_sync)
+
+    command = commands.add_parser("new-lesson", help="write a new lesson, in every place that a lesson needs")
+    command.add_argument("number", metavar="NUMBER", help="the next that is free, such as 11")
+    command.add_argument("slug", metavar="SLUG", help="of its files and its module, such as moving_averages")
+    command.add_argument("title", metavar="TITLE", help='short, such as "Moving averages"')
+    command.add_argument("--arxiv", required=True, metavar="NUMBER", help="of its paper, such as 2502.02483")
+    command.add_argument("--paper", required=True, metavar="TITLE", help="the paper's title")
+    command.add_argument("--authors", required=True, metavar="NAMES", help='"Last, First and Last, First"')
+    command.add_argument("--part", default="tasks", metavar="PART", help="what moves: samples, data or tasks")
+    command.add_argument("--sight", metavar="WORDS", help="what one will see, in half a sentence")
+    command.set_defaults(run=run_new_lesson)
 
     command = commands.add_parser("book", help="build the book")
     command.add_argument("--lenient", action="store_true", help="let warnings pass")
@@ -114,8 +126,8 @@ def run_sync(options: argparse.Namespace) -> int:
 
     if not options.check:
         try:
-            written = sync(force=options.force)
-        except SyncFailed as error:
+            written = sync(force=options.force, lessons=options.lessons)
+        except (SyncFailed, ValueError) as error:
             print(error, file=sys.stderr)
             return 1
         print(f"{len(written)} files written." if written else "Everything was in step.")
@@ -123,6 +135,21 @@ def run_sync(options: argparse.Namespace) -> int:
     found = drift()
     print("\n".join([*found, "Run `make sync`."]) if found else "Everything is in step.")
     return 1 if found else 0
+
+
+def run_new_lesson(options: argparse.Namespace) -> int:
+    from companion.classroom import new_lesson
+
+    names = ("number", "slug", "title", "arxiv", "paper", "authors", "part", "sight")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    try:
+        written = new_lesson.write(new_lesson.plan_of(**given))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(path.relative_to(new_lesson.ROOT).as_posix() for path in written))
+    print(f"{len(written)} files written. " + new_lesson.NEXT.format(number=options.number))
+    return 0
 
 
 def run_book(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ is copied into the pair without running anything.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 
 from companion.classroom.light import NotebookError, code_cells, code_key, execute, light, notebook_text, read_source
 from companion.classroom.students import NUMBERED, student_notebook
+from companion.foundations.validation import require
 from companion.teaching.provenance import source_hash
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,20 +29,28 @@ class SyncFailed(RuntimeError):
     """Some notebooks did not run; the others are in step."""
 
 
+def _lesson(path: Path) -> str:
+    return path.stem.split("_")[0]
+
+
 def sources(notebooks: Path) -> list[Path]:
     """The py:percent files that have a pair: lessons first, then exercises."""
     return sorted(notebooks.glob(f"{NUMBERED}.py")) + sorted((notebooks / "exercises").glob(f"{NUMBERED}.py"))
 
 
-def sync(root: Path = ROOT, force: bool = False, say: Callable[[str], None] = print) -> list[Path]:
+def sync(
+    root: Path = ROOT, force: bool = False, say: Callable[[str], None] = print, lessons: Sequence[str] = ()
+) -> list[Path]:
     """Bring every generated file in step with its source, and return those that were written.
 
     Args:
         root: the repository.
         force: execute every notebook, changed or not.
         say: is told what happens, a line at a time.
+        lessons: whose notebooks are executed, such as "05"; all when empty. The others keep the pairs that they have.
 
     Raises:
+        ValueError: a lesson without notebooks.
         SyncFailed: a notebook did not run, and keeps its old pair; the others are done all the same.
     """
     notebooks = root / "notebooks"
@@ -54,7 +63,11 @@ def sync(root: Path = ROOT, force: bool = False, say: Callable[[str], None] = pr
             written.append(path)
             say(f"wrote {path.relative_to(root).as_posix()}")
 
+    known = dict.fromkeys(_lesson(path) for path in sources(notebooks))
+    require(set(lessons) <= set(known), "lessons", ", ".join(lessons), "among " + ", ".join(known))
     for path in sources(notebooks):
+        if lessons and _lesson(path) not in lessons:
+            continue
         source = read_source(path)
         key, pair = key_of(source), path.with_suffix(".ipynb")
         ran = None if force else executed_with(pair, key)

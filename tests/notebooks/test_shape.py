@@ -147,7 +147,7 @@ def test_links_to_notebooks_lead_somewhere(path):
 MEASURED = re.compile(
     r"(?<![\w./])\d*\.\d+(?![\w.])|\d+(?:\.\d+)? ?(?:%|per cent|times (?:as|better|worse|faster|slower))"
 )
-REFERENCE = re.compile(r"arXiv \d{4}\.\d{5}|Proposition \d\.\d|\b\d\d\.\d\b")  # a paper, a place in it, an exercise
+REFERENCE = re.compile(r"arXiv \d{4}\.\d{4,5}|Proposition \d\.\d|\b\d\d\.\d\b")  # a paper, a place in it, an exercise
 
 
 def quoted_results(text: str) -> list[str]:

@@ -6,11 +6,10 @@ import re
 import pytest
 import torch
 
-from companion.teaching.curriculum import LESSONS
 from tests.benchmarks import gpu
 from tests.loops import LOOPS
 
-TEN = {number for number in LESSONS if number.isdecimal()}
+LESSONS = {loop.lesson for loop in LOOPS.values()}  # those that have an inner loop
 
 
 def cells(lines: list[str], head: list[str]) -> list[dict[str, str]]:
@@ -29,7 +28,7 @@ def assert_honest(lines: list[str], gpu_there: bool) -> None:
     """A row for each lesson; the GPU's columns are empty exactly when there was none, and the text says so."""
     times, variants = cells(lines, gpu.TIME_HEAD), cells(lines, gpu.VARIANT_HEAD)
     assert len(times) == len(variants) == len(LOOPS)
-    assert {row["lesson 0"] for row in times} == TEN
+    assert {row["lesson 0"] for row in times} == LESSONS
     assert (gpu.NO_GPU in "\n".join(lines)) == (not gpu_there)
     for row in times:
         assert re.fullmatch(r"[\d.,e+]+ m?s", row["CPU 0"]), row
