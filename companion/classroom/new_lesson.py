@@ -4,7 +4,7 @@ What it writes is a small real lesson on an average that forgets. It passes the 
 piece by piece. New files come from `lesson_template/`, a folder like the repository's own in which names hold NN, STEM and
 SLUG; what goes into files that exist is in its folder `pieces`. In all of them <<name>> stands for a value.
 
->>> plan = plan_of("11", "moving_averages", "Moving averages", "2403.00001", "A Paper", "Doe, Jane and Roe, Jon")
+>>> plan = plan_of(next_number(), "placeholder", "Placeholder", "2403.00001", "A Paper", "Doe, Jane and Roe, Jon")
 >>> plan.values["key"], plan.values["names"], plan.values["year"]
 ('doe2024paper', 'Doe and Roe', '2024')
 """
@@ -46,6 +46,11 @@ class Plan:
     values: dict[str, str]
 
 
+def next_number() -> str:
+    """The first number that no lesson has."""
+    return f"{max(int(name) for name in curriculum.LESSONS if name.isdecimal()) + 1:02}"
+
+
 def plan_of(
     number: str, slug: str, title: str, arxiv: str, paper: str, authors: str, part: str = "tasks", sight: str = SIGHT
 ) -> Plan:
@@ -64,8 +69,7 @@ def plan_of(
     Raises:
         ValueError: what cannot be used, in one sentence.
     """
-    after = f"{max(int(name) for name in curriculum.LESSONS if name.isdecimal()) + 1:02}"
-    require(number == after, "number", repr(number), f"{after!r}, the next that is free")
+    require(number == next_number(), "number", repr(number), f"{next_number()!r}, the next that is free")
     plain = bool(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug)) and not keyword.iskeyword(slug)
     allowed = "small letters, digits and single underscores, at most 30, a letter first"
     require(plain and len(slug) <= 30, "slug", repr(slug), allowed)

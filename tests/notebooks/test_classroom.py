@@ -141,6 +141,22 @@ def test_sync_writes_light_notebooks_and_then_nothing(repository):
 
 
 @pytest.mark.slow
+def test_sync_of_one_lesson_leaves_the_others_alone(repository):
+    (repository / "notebooks" / "02_other.py").write_text(LESSON)
+    written = sync.sync(repository, say=lambda line: None, lessons=["02"])
+    assert [path.name for path in written if path.parent.name != "student"] == ["02_other.ipynb"]
+    assert sync.drift(repository) == [
+        "notebooks/01_tiny.py has no pair.",
+        "notebooks/exercises/01_tiny.py has no pair.",
+    ]
+
+
+def test_sync_of_an_unknown_lesson_is_refused_in_one_sentence(repository):
+    with pytest.raises(ValueError, match=r"^lessons is 99, but must be among 01\.$"):
+        sync.sync(repository, lessons=["99"])
+
+
+@pytest.mark.slow
 def test_drift_is_found_and_only_code_runs_again(repository):
     sync.sync(repository, say=lambda line: None)
     lesson, said = repository / "notebooks" / "01_tiny.py", []

@@ -15,11 +15,12 @@ from companion.classroom import new_lesson
 from companion.classroom.new_lesson import plan_of
 from companion.teaching.curriculum import DATA, LESSONS, SAMPLES, TASKS
 
-NUMBER = f"{len([name for name in LESSONS if name.isdecimal()]) + 1:02}"
+NUMBER = new_lesson.next_number()
+SLUG, TITLE = "placeholder_lesson", "Placeholder lesson"  # no real lesson will be called so
 GIVEN = {
     "number": NUMBER,
-    "slug": "moving_averages",
-    "title": "Moving averages",
+    "slug": SLUG,
+    "title": TITLE,
     "arxiv": "2403.99999",
     "paper": "Placeholders: A Study",
     "authors": "Müller, Jo and Roe, Jane",
@@ -116,11 +117,11 @@ def test_it_stands_last_in_its_part_and_nothing_else_changes(repository, part, c
     last = [one for one in LESSONS.values() if one.part == caption][-1]
     for name in ("README.md", "book/_toc.yml", "book/index.md"):
         text = text_of(repository, name)
-        assert 0 < text.index(last.stem) < text.index(f"{NUMBER}_moving_averages"), name
+        assert 0 < text.index(last.stem) < text.index(f"{NUMBER}_{SLUG}"), name
         others = [
             one.stem for one in LESSONS.values() if one.part != caption and one.id > last.id and one.id.isdecimal()
         ]
-        assert all(text.index(f"{NUMBER}_moving_averages") < text.index(stem) for stem in others), name
+        assert all(text.index(f"{NUMBER}_{SLUG}") < text.index(stem) for stem in others), name
     for name, lines in before.items():
         gone = set(lines) - set(text_of(repository, name).splitlines())
         assert len(gone) <= (4 if name.endswith("curriculum.py") else 1), (name, gone)
@@ -131,7 +132,7 @@ def test_a_row_has_the_columns_that_its_neighbour_has():
     row = f"| ![small](a/{last.stem}.webp) | {last.id} [NEVIS](notebooks/{last.stem}.ipynb) | [22](https://arxiv.org/abs/22) | {last.read} + {last.exercises} | other |\n"
     found = new_lesson.in_readme(f"# Title\n\n{row}\nMore.\n", plan)
     assert found.splitlines()[3] == (
-        f"| | {NUMBER} [Moving averages](notebooks/{NUMBER}_moving_averages.ipynb) | [2403.99999](https://arxiv.org/abs/2403.99999) | 30 + 30 | |"
+        f"| | {NUMBER} [{TITLE}](notebooks/{NUMBER}_{SLUG}.ipynb) | [2403.99999](https://arxiv.org/abs/2403.99999) | 30 + 30 | |"
     )
 
 
@@ -164,13 +165,13 @@ def test_the_new_lesson_passes_the_tests(tmp_path, tracked):
     run("companion", "sync", NUMBER)
     run("ruff", "check", ".")
     run("ruff", "format", "--check", ".")
-    method = ["tests/unit/test_moving_averages.py", "--jaxtyping-packages=companion,beartype.beartype"]
+    method = [f"tests/unit/test_{SLUG}.py", "--jaxtyping-packages=companion,beartype.beartype"]
     full = f"tests/unit/test_full_profiles.py::test_the_full_part_of_a_lesson_runs[{NUMBER}]"
-    for tests in ([*method, full], ["tests/bad_input/test_moving_averages_input.py"]):
+    for tests in ([*method, full], [f"tests/bad_input/test_{SLUG}_input.py"]):
         assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider", *tests)
     names = ("shape", "curriculum", "equations", "notation", "teach", "book_pages", "imports", "repository", "runs")
     files = [f"tests/notebooks/test_{name}.py" for name in names]
     of_all = "knows_every or course_takes or has_the_tables or books_order or row_for_each or terms or more_than_half or unique"
-    mine = f"moving_averages or {NUMBER}-follow or {NUMBER}.1 or {NUMBER}.2 or {NUMBER}.3 or one_way or linked or start_here"
+    mine = f"{SLUG} or {NUMBER}-follow or {NUMBER}.1 or {NUMBER}.2 or {NUMBER}.3 or one_way or linked or start_here"
     chosen = f"({mine} or {of_all}) and not (smoke_run[00 or student_notebook_runs)"
     assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider", "tests/exercises", *files, "-k", chosen)
