@@ -33,7 +33,7 @@ TIMES = """(input, values) => values.map((value) => {
 # What is drawn at some places of a canvas, in CSS pixels of it: red, green, blue and opacity.
 COLOURS = """(canvas, places) => places.map(([x, y]) => {
   const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
+  return Array.from(canvas.getContext("2d").getImageData(Math.floor(x * ratio), Math.floor(y * ratio), 1, 1).data);
 })"""
 
 # Colours of the theme, by name.

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 from hands import (
+    COLOURS,
     INKS,
     PUT,
     assert_fits,
@@ -40,12 +41,6 @@ CALIBRATION = torch.randn(40, 1, 16, 16, generator=GENERATOR) * torch.linspace(0
 NAMES = ["letter A", "a disc", "texture 3", "a coat"]
 CLASSES = ["A", "B", "7", "disc", "star", "texture 3", "coat", "trousers"]
 RATIO, WHICH, HOW, STATISTICS = "Pruning ratio", "Which go", "They are", "Batch norm"
-
-# The colours of some places of a canvas, in CSS pixels of it, with their opacity.
-COLOURS = """(canvas, places) => places.map(([x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return Array.from(canvas.getContext("2d").getImageData(Math.floor(x * ratio), Math.floor(y * ratio), 1, 1).data);
-})"""
 
 # A clock by which the measurements to come last so many milliseconds, one after another, and how many there were.
 CLOCK = """(durations) => {
