@@ -16,6 +16,17 @@ def eye(size: int) -> torch.Tensor:
     return torch.eye(size, dtype=torch.float64)
 
 
+def last(states):
+    """The last state of a run."""
+    *_, final = states
+    return final
+
+
+def weights_of(module: torch.nn.Module) -> torch.Tensor:
+    """All that a module's state holds, in one row."""
+    return torch.cat([value.detach().flatten() for value in module.state_dict().values()])
+
+
 def doubles(packed: bytes) -> torch.Tensor:
     """The numbers that a widget carries in double precision."""
     return torch.from_numpy(np.frombuffer(packed, "<f8").copy())

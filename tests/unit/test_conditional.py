@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from agree import normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -14,14 +15,6 @@ from companion.foundations.mixtures import GaussianMixture
 from companion.foundations.networks import TimeMLP, UNet
 
 CHANCE = 1e-3
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
 
 
 def random_law(seed: int = 0, d: int = 2) -> LabelledMixture:

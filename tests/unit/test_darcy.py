@@ -6,19 +6,12 @@ import math
 
 import pytest
 import torch
+from agree import close, seeded
 
 from companion.data import darcy
 from companion.data.darcy import Darcy, solve
 
 PI = math.pi
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
 
 
 def square(side: int) -> tuple[torch.Tensor, torch.Tensor]:

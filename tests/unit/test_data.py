@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 import pytest_socket
 import torch
+from agree import seeded
 
 from companion.data import images, toy
 from companion.data.labelled import LONG_TAIL, four_classes, long_tailed
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 LAWS = [toy.eight_gaussians(), toy.two_gaussians(), toy.Checkerboard(), toy.TwoMoons(), four_classes()]
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from agree import seeded
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -22,10 +23,6 @@ from companion.foundations.distances import energy_distance, noise_floor
 
 churns = st.floats(0.0, 1.0)
 times = st.floats(0.0, 1.0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def coefficients(step, t: float, s: float, churn: float) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 import torch
+from agree import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, pdist
@@ -15,10 +16,6 @@ from companion.foundations import distances
 from companion.foundations.distances import energy_distance, mmd2, noise_floor, rational_quadratic, rbf
 
 betas = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def clouds(n: int, m: int, d: int, seed: int = 0, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,16 +4,13 @@ import math
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.distances import energy_distance, mmd2, noise_floor, rbf
 from companion.foundations.exact_distances import exact_energy_distance, exact_mmd2
 from companion.foundations.mixtures import GaussianMixture
 from companion.methods.distributional import expected_score
 from companion.teaching.lessons import distances_views as views
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def test_turned_modes_have_equal_means_and_covariances_and_are_another_law():

@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 import scoringrules
 import torch
+from agree import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +25,6 @@ from companion.methods.distributional import (
 
 betas = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0])
 lams = st.floats(0.0, 1.0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def case(m: int, n: int, *event: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

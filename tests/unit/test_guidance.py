@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from agree import normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
@@ -36,14 +37,6 @@ CHANCE = 1e-3
 LAW = four_classes().to(torch.float64)
 MODEL = LAW.conditional, LAW.unconditional
 GRID = time_grid(20)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
 
 
 def in_turn(n: int) -> torch.Tensor:

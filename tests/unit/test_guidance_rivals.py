@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from agree import last, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,17 +34,8 @@ GRID = time_grid(20)
 LATE = time_grid(20, start=0.98)
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def start(labels=LABELS, dtype=torch.float64, dim=2, seed=0):
     return torch.randn(len(labels), dim, generator=seeded(seed), dtype=dtype)
-
-
-def last(states):
-    *_, final = states
-    return final
 
 
 def no_class(x, t, labels):

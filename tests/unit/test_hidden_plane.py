@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from agree import seeded
 from scipy.stats import kstest
 
 from companion.data.hidden_plane import RADIUS, HiddenPlane
@@ -12,10 +13,6 @@ from companion.foundations.distances import energy_distance, noise_floor
 from companion.foundations.training import Law, draw_batch
 
 CHANCE = 1e-3
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("dimension", [3, 7, 64])

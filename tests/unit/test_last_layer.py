@@ -12,7 +12,7 @@ import math
 
 import pytest
 import torch
-from agree import close, eye, normal, seeded
+from agree import close, eye, last, normal, seeded, weights_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -56,10 +56,6 @@ def pairs(n: int = 20, k: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return x, torch.sin(2 * x @ normal(2, k, seed=seed + 1))
 
 
-def weights_of(module: nn.Module) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in module.state_dict().values()])
-
-
 class Frozen(torch.optim.SGD):
     """It walks nowhere, so that features stay what they are."""
 
@@ -77,11 +73,6 @@ def assert_identical(ours, theirs) -> None:
     for (step, *values), (other, *others) in zip(ours, theirs, strict=True):
         assert step == other
         assert all(torch.equal(a, b) for a, b in zip(values, others, strict=True))
-
-
-def end(states):
-    *_, last = states
-    return last
 
 
 # --- one solve ------------------------------------------------------------------------------------------------
@@ -332,7 +323,7 @@ def test_where_features_rest_and_nothing_is_forgotten_the_end_is_ridge_on_all_th
 
     backbone = tanh_backbone()
     settings = {"mode": "recursive", "strength": 0.2, "forgetting": 1, "optimizer": Frozen, "generator": seeded()}
-    state = end(train(backbone, batches, batch_size=8, **settings))
+    state = last(train(backbone, batches, batch_size=8, **settings))
     seen = torch.cat([seen[1], *seen[1:]])  # after a peek at one row, the first batch makes the first W, too
     features = with_bias(backbone(data[0])).detach()[seen]
     close(state.weights, linear.ridge(features, data[1][seen], 8 * 0.2))
@@ -386,7 +377,7 @@ class Counting(nn.Module):
 @each_mode
 def test_a_step_is_one_forward_pass_or_two_the_second_without_a_graph(settings):
     backbone = Counting()
-    end(train(backbone, pairs(), 3, **settings))
+    last(train(backbone, pairs(), 3, **settings))
     step = [(20, True, True)] if settings["mode"] == "full" else [(20, True, True), (20, True, False)]
     assert backbone.passes == [(1, False, False), *step * 3]
 
@@ -430,7 +421,7 @@ def record(data, steps=3, **settings) -> tuple[nn.Module, Recorder]:
         kept.append(Recorder(weights, rows))
         return kept[0]
 
-    end(train_last_layer(backbone, data, steps, layer, bias=False, **({"learning_rate": 0.1} | settings)))
+    last(train_last_layer(backbone, data, steps, layer, bias=False, **({"learning_rate": 0.1} | settings)))
     return backbone, kept[0]
 
 
@@ -539,7 +530,7 @@ def test_it_is_lazy_may_be_left_early_and_ends_in_evaluation_mode(settings):
     train(backbone, data, 3, **settings)
     assert not backbone.training
     assert not torch.equal(weights_of(backbone), stopped)
-    end(train(backbone, data, 3, **settings))
+    last(train(backbone, data, 3, **settings))
     assert not backbone.training
 
 
@@ -547,7 +538,7 @@ def test_predictions_have_the_bias_if_there_is_one_and_no_graph():
     x, y = pairs()
     for bias in (True, False):
         backbone = tanh_backbone()
-        state = end(train(backbone, (x, y), 3, bias=bias, mode="proximal"))
+        state = last(train(backbone, (x, y), 3, bias=bias, mode="proximal"))
         assert state.bias == bias
         assert state.weights.shape == (7 if bias else 6, 2)
         with torch.no_grad():
@@ -591,10 +582,10 @@ def half_a_cosine(steps: int) -> list[float]:
 def test_the_rate_is_constant_or_falls_along_half_a_cosine_for_every_group():
     for cosine, wanted in ((False, [0.1] * 7), (True, half_a_cosine(7))):
         made.clear()
-        end(train(tanh_backbone(), pairs(), 7, optimizer=Rates, cosine=cosine))
+        last(train(tanh_backbone(), pairs(), 7, optimizer=Rates, cosine=cosine))
         assert [rate for (rate,) in made[0].rates] == pytest.approx(wanted)
         made.clear()
-        end(train_last_layer(tanh_backbone(), pairs(), 7, Walked, learning_rate=0.1, optimizer=Rates, cosine=cosine))
+        last(train_last_layer(tanh_backbone(), pairs(), 7, Walked, learning_rate=0.1, optimizer=Rates, cosine=cosine))
         for (rate, of_layer), expected in zip(made[0].rates, wanted, strict=True):
             assert rate == pytest.approx(expected)
             assert of_layer == pytest.approx(3 * expected)
@@ -676,7 +667,7 @@ def test_the_last_layer_may_be_solved_in_more_digits_than_its_backbone_has(setti
     runs = {}
     for dtype, solve_dtype in ((torch.float32, None), (torch.float32, torch.float64), (torch.float64, None)):
         backbone = tanh_backbone().to(dtype)
-        state = end(train(backbone, (x.to(dtype), y.to(dtype)), solve_dtype=solve_dtype, **settings))
+        state = last(train(backbone, (x.to(dtype), y.to(dtype)), solve_dtype=solve_dtype, **settings))
         assert state.weights.dtype == (solve_dtype or dtype)
         assert state.predict(x.to(dtype)).dtype == state.loss.dtype == dtype
         runs[dtype, solve_dtype] = state.predict(x.to(dtype))
@@ -688,7 +679,7 @@ def test_the_last_layer_may_be_solved_in_more_digits_than_its_backbone_has(setti
 @each_mode
 def test_targets_may_have_more_digits_than_the_backbone(settings):
     x, y = pairs()
-    states = [end(train(tanh_backbone().float(), (x.float(), values), **settings)) for values in (y, y.float())]
+    states = [last(train(tanh_backbone().float(), (x.float(), values), **settings)) for values in (y, y.float())]
     assert all(state.weights.dtype == torch.float32 for state in states)
     torch.testing.assert_close(states[0].weights, states[1].weights, rtol=1e-3, atol=1e-3)
 
@@ -699,10 +690,10 @@ def test_a_penalty_that_single_precision_loses_is_kept_in_double(settings):
     backbone, x = nn.Linear(1, 2, bias=False), normal(64, 1, dtype=torch.float32).sign()
     backbone.weight.data = torch.tensor([[1.0], [1.0]])
     settings = settings | {"ridge": 1e-9, "strength": 1e-9, "optimizer": Frozen, "bias": False}
-    state = end(train(backbone, (x, 4 * x), 1, solve_dtype=torch.float64, **settings))
+    state = last(train(backbone, (x, 4 * x), 1, solve_dtype=torch.float64, **settings))
     torch.testing.assert_close(state.weights, torch.full((2, 1), 2.0, dtype=torch.float64), rtol=1e-5, atol=1e-5)
     with pytest.raises(torch.linalg.LinAlgError):
-        end(train(backbone, (x, 4 * x), 1, **settings))
+        last(train(backbone, (x, 4 * x), 1, **settings))
 
 
 @each_mode
@@ -788,7 +779,7 @@ def jointly(seed: int, data: tuple, steps: int, rate: float) -> float:
 def test_on_all_data_it_gets_further_in_300_steps_than_adam_on_all_layers(seed):
     data, _ = sines(seed)
     joint = min(jointly(seed, data, 300, rate) for rate in (3e-3, 1e-2))
-    state = end(train_closed_form(of_sines(seed), data, 300, learning_rate=1e-2))
+    state = last(train_closed_form(of_sines(seed), data, 300, learning_rate=1e-2))
     assert error(state, data) < 0.3 * joint
 
 
@@ -800,7 +791,7 @@ def test_where_batches_are_smaller_than_the_width_solving_each_alone_fails_and_a
 
     def reached(**rule):
         states = train_closed_form(of_sines(seed), data, 200, generator=seeded(seed), **rule, **settings)
-        return error(end(states), others)
+        return error(last(states), others)
 
     alone = min(reached(ridge=ridge) for ridge in (1e-4, 1e-2))
     assert reached(mode="proximal", strength=1.0) < 0.5 * alone
@@ -839,7 +830,7 @@ def identity(size: int) -> nn.Module:
 
 def resting(first, second, steps=1, **settings):
     """Training of features that are the inputs and stay so."""
-    return end(deep_iv(identity(2), identity(1), first, second, steps, optimizer=Frozen, **settings))
+    return last(deep_iv(identity(2), identity(1), first, second, steps, optimizer=Frozen, **settings))
 
 
 def columns(x: torch.Tensor) -> torch.Tensor:
@@ -941,7 +932,7 @@ def test_its_gradients_are_those_through_both_solves(proximal, inner_steps):
 
 def test_the_second_stage_has_no_gradient_for_the_features_of_the_instrument():
     (z, x, y), (phi, psi) = linear_instruments(30), both_backbones()
-    end(deep_iv(phi, psi, (z, x), (z, y), 1, inner_steps=1, optimizer=Frozen, proximal=False, strengths=(0.2, 0.1)))
+    last(deep_iv(phi, psi, (z, x), (z, y), 1, inner_steps=1, optimizer=Frozen, proximal=False, strengths=(0.2, 0.1)))
     loss, share = through_the_solve(columns(phi(z)), psi(x).detach(), 0.2)
     for parameter, slope in zip(phi.parameters(), torch.autograd.grad(loss + share, phi.parameters()), strict=True):
         close(parameter.grad, slope)
@@ -961,8 +952,8 @@ def test_it_finds_a_structural_function_that_regression_misses(seed, settings):
     (z, x, _), (other, again, y) = confounded_sine(seed), confounded_sine(seed + 100)
     phi, psi, plain = (tanh_backbone(1, 16, 10 * seed + part, 32).float() for part in range(3))
     grid = torch.linspace(-2.5, 2.5, 200)[:, None]
-    found = end(deep_iv(phi, psi, (z, x), (other, y), 40, **settings)).predict(grid)
-    naive = end(train_closed_form(plain, (again, y), 100, ridge=1e-3)).predict(grid)
+    found = last(deep_iv(phi, psi, (z, x), (other, y), 40, **settings)).predict(grid)
+    naive = last(train_closed_form(plain, (again, y), 100, ridge=1e-3)).predict(grid)
     assert found.shape == grid.shape
     missed = (naive - grid.sin()).square().mean()
     assert missed > 0.2

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 import torch
-from agree import eye, normal, seeded
+from agree import eye, last, normal, seeded, weights_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -52,10 +52,6 @@ def pairs(n: int = 20, k: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return x, torch.sin(2 * x @ normal(2, k, seed=seed + 1))
 
 
-def weights_of(module: nn.Module) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in module.state_dict().values()])
-
-
 class Frozen(SGD):
     """It walks nowhere, so that features stay what they are."""
 
@@ -73,11 +69,6 @@ def assert_identical(ours, theirs) -> None:
     for (step, *values), (other, *others) in zip(ours, theirs, strict=True):
         assert step == other
         assert all(torch.equal(a, b) for a, b in zip(values, others, strict=True))
-
-
-def end(states):
-    *_, last = states
-    return last
 
 
 def train(rule, seed: int = 0, data=None, steps: int = 5, **settings):
@@ -172,7 +163,7 @@ def test_the_gradient_step_by_hand(optimizer, ridge):
             weights = weights - 0.3 * features.T @ (features @ weights - y) / 20
         return torch.cat([weights.flatten(), weights_of(backbone)])
 
-    state = end(train(partial(GradientStep, rate=0.3, ridge=ridge), optimizer=optimizer, learning_rate=0.05))
+    state = last(train(partial(GradientStep, rate=0.3, ridge=ridge), optimizer=optimizer, learning_rate=0.05))
     ours = torch.cat([state.weights.flatten(), weights_of(state.backbone)])
     close(ours, by_hand(fresh=True))
     assert (ours - by_hand(fresh=False)).norm() > 1e-4 * ours.norm()
@@ -181,7 +172,7 @@ def test_the_gradient_step_by_hand(optimizer, ridge):
 def test_it_is_the_proximal_step_of_the_inverse_strength_to_first_order():
     def apart(rate: float) -> float:
         step, solve = (
-            end(train(rule, steps=3, optimizer=SGD, learning_rate=0.1)).weights
+            last(train(rule, steps=3, optimizer=SGD, learning_rate=0.1)).weights
             for rule in (partial(GradientStep, rate=rate), partial(ProximalStep, strength=1 / rate))
         )
         return ((step - solve).norm() / step.norm()).item()
@@ -245,7 +236,7 @@ def test_a_solve_that_fails_is_told():
     backbone = nn.Linear(2, 3, bias=False)
     nn.init.ones_(backbone.weight)
     with pytest.raises(torch.linalg.LinAlgError, match=SINGULAR):
-        end(train_last_layer(backbone, data, 2, partial(ThroughSolve, ridge=0)))
+        last(train_last_layer(backbone, data, 2, partial(ThroughSolve, ridge=0)))
 
 
 # --- the average of solutions ---------------------------------------------------------------------------------
@@ -263,7 +254,7 @@ def test_the_average_by_hand(keep):
         loss.backward()
         descent.step()
         weights = keep * weights + (1 - keep) * solve_last_layer(with_bias(backbone(x)).detach(), y, 0.1)
-    state = end(train(partial(MovingAverage, ridge=0.1, keep=keep), optimizer=SGD, learning_rate=0.05))
+    state = last(train(partial(MovingAverage, ridge=0.1, keep=keep), optimizer=SGD, learning_rate=0.05))
     close(state.weights, weights)
     close(weights_of(state.backbone), weights_of(backbone))
 
@@ -277,7 +268,7 @@ def test_with_fixed_features_it_is_the_mean_of_the_solutions():
     features = with_bias(tanh_backbone()(x)).detach()
     solutions = [solve_last_layer(features[rows], y[rows], 0.1) for rows in batches]
     wanted = (0.125 + 0.125) * solutions[0] + 0.25 * solutions[1] + 0.5 * solutions[2]
-    state = end(train(rule, data=(x, y), steps=3, batch_size=9, optimizer=Frozen, generator=seeded(4)))
+    state = last(train(rule, data=(x, y), steps=3, batch_size=9, optimizer=Frozen, generator=seeded(4)))
     close(state.weights, wanted)
 
 
@@ -287,7 +278,7 @@ def test_the_average_spoils_a_rate_that_the_proximal_step_bears(seed):
     rules = (partial(ProximalStep, strength=0.1), partial(MovingAverage, ridge=1e-3, keep=0.95))
     settings = {"batch_size": 40, "optimizer": SGD, "learning_rate": 1.0}
     proximal, average = (
-        end(train_last_layer(tanh_backbone(**sizes), data, 200, rule, generator=seeded(seed), **settings))
+        last(train_last_layer(tanh_backbone(**sizes), data, 200, rule, generator=seeded(seed), **settings))
         for rule in rules
     )
     x, y = data
@@ -347,7 +338,7 @@ def test_grid_points_are_rows(rule):
     """A backbone of points gives on a grid what it gives on the points in one column."""
     x, y = normal(5, 4, 2), normal(5, 4, 3, seed=1)
     runs = [
-        end(train(rule(0), data=data, steps=3, learning_rate=0.05))
+        last(train(rule(0), data=data, steps=3, learning_rate=0.05))
         for data in ((x, y), (x.reshape(20, 2), y.reshape(20, 3)))
     ]
     close(runs[0].weights, runs[1].weights)
@@ -392,7 +383,7 @@ def start_of(seed: int, p: int, k: int) -> torch.Tensor:
 def test_with_features_that_do_not_move_it_is_the_proximal_step(n, bias):
     x, y = normal(n, 5), normal(n, 3, seed=1)
     features = with_bias(x) if bias else x
-    state = end(train_gauss_newton(nn.Identity(), (x, y), 1, damping=0.3, bias=bias, generator=seeded(2)))
+    state = last(train_gauss_newton(nn.Identity(), (x, y), 1, damping=0.3, bias=bias, generator=seeded(2)))
     start = start_of(2, features.shape[1], 3)
     close(state.weights, proximal_last_layer(features, y, start, 0.3))
     close(state.loss, squared_loss(features, start, y))
@@ -402,9 +393,9 @@ def test_one_step_solves_a_linear_problem():
     """Features that are a fixed linear map of what is trained, in both layers' places: here W alone, and any y."""
     x, y = normal(30, 5), normal(30, 2, seed=1)
     fit = with_bias(x) @ torch.linalg.lstsq(with_bias(x), y).solution
-    state = end(train_gauss_newton(nn.Identity(), (x, y), 1, damping=1e-10))
+    state = last(train_gauss_newton(nn.Identity(), (x, y), 1, damping=1e-10))
     close(state.predict(x), fit, 1e-7)
-    half = end(train_gauss_newton(nn.Identity(), (x, y), 1, damping=1e-10, learning_rate=0.5, generator=seeded()))
+    half = last(train_gauss_newton(nn.Identity(), (x, y), 1, damping=1e-10, learning_rate=0.5, generator=seeded()))
     start = with_bias(x) @ start_of(0, 6, 2)
     close(half.predict(x), 0.5 * (start + fit), 1e-7)
 
@@ -427,7 +418,7 @@ def test_the_step_of_two_parameters_by_hand(n):
     inner = torch.tanh(0.7 * x)
     slopes = torch.cat([weight * x * (1 - inner**2), inner], dim=1)
     step = torch.linalg.inv(slopes.T @ slopes / n + 0.1 * eye(2)) @ slopes.T @ (y - weight * inner) / n
-    state = end(train_gauss_newton(backbone, (x, y), 1, damping=0.1, bias=False, generator=seeded(3)))
+    state = last(train_gauss_newton(backbone, (x, y), 1, damping=0.1, bias=False, generator=seeded(3)))
     close(backbone.slope.detach() - 0.7, step[0, 0])
     close(state.weights[0, 0] - weight, step[1, 0])
 
@@ -538,7 +529,7 @@ def test_adapted_steps_on_all_data_never_raise_the_loss(seed):
 def test_damping_means_the_same_for_every_number_of_rows():
     x, y = pairs(15)
     runs = [
-        end(train_gauss_newton(tanh_backbone(), data, 3, damping=0.1, generator=seeded()))
+        last(train_gauss_newton(tanh_backbone(), data, 3, damping=0.1, generator=seeded()))
         for data in ((x, y), (x.repeat(3, 1), y.repeat(3, 1)))
     ]
     close(runs[0].weights, runs[1].weights, 1e-8)
@@ -552,10 +543,10 @@ def test_thirty_steps_do_what_two_hundred_of_adam_do_not(seed):
     newton = train_gauss_newton(tanh_backbone(**sizes), data, 30, adapt=True, generator=seeded(seed))
     rule = partial(JointLayer, generator=seeded(seed))
     adam = [
-        end(train_last_layer(tanh_backbone(**sizes), data, 200, rule, learning_rate=rate)).loss
+        last(train_last_layer(tanh_backbone(**sizes), data, 200, rule, learning_rate=rate)).loss
         for rate in (3e-3, 1e-2, 3e-2)
     ]
-    assert end(newton).loss < 0.5 * min(adam)
+    assert last(newton).loss < 0.5 * min(adam)
 
 
 @pytest.mark.parametrize("adapt", [True, False])
@@ -581,14 +572,14 @@ def test_batches_are_drawn_from_a_tensor_or_a_callable():
         return x[rows], y[rows]
 
     settings = {"batch_size": 6, "damping": 0.1}
-    found = end(train_gauss_newton(tanh_backbone(), (x, y), 4, generator=seeded(), **settings))
-    other = end(train_gauss_newton(tanh_backbone(), (x, y), 4, generator=seeded(1), **settings))
+    found = last(train_gauss_newton(tanh_backbone(), (x, y), 4, generator=seeded(), **settings))
+    other = last(train_gauss_newton(tanh_backbone(), (x, y), 4, generator=seeded(1), **settings))
     assert not torch.equal(found.weights, other.weights)
     asked = []
     called = train_gauss_newton(
         tanh_backbone(), lambda n, generator: asked.append(n) or draw(n, generator), 4, generator=seeded(), **settings
     )
-    assert end(called).loss.isfinite()
+    assert last(called).loss.isfinite()
     assert asked[-4:] == [6] * 4
 
 
@@ -596,7 +587,7 @@ def test_parameters_that_are_frozen_stay():
     backbone = tanh_backbone()
     first = backbone[0][0].weight.requires_grad_(False)
     before, others = first.clone(), backbone[0][2].weight.clone()
-    end(train_gauss_newton(backbone, pairs(), 3, damping=0.1))
+    last(train_gauss_newton(backbone, pairs(), 3, damping=0.1))
     assert torch.equal(first, before)
     assert not torch.equal(backbone[0][2].weight, others)
     assert all(value.grad is None for value in backbone.parameters())
@@ -610,7 +601,7 @@ def test_gauss_newton_trains_and_leaves_the_backbone_ready_for_use():
     next(states)
     assert all(modes)
     assert len(modes) > 0
-    state = end(states)
+    state = last(states)
     assert not backbone.training
     assert not state.weights.requires_grad
     assert not state.predict(pairs()[0]).requires_grad
@@ -624,7 +615,7 @@ def equal_rows(dtype: torch.dtype = torch.float32):
 def test_a_system_that_cannot_be_solved_is_told():
     backbone = tanh_backbone().float()
     with pytest.raises(torch.linalg.LinAlgError, match=SINGULAR):
-        end(train_gauss_newton(backbone, equal_rows(), 3, damping=1e-12))
+        last(train_gauss_newton(backbone, equal_rows(), 3, damping=1e-12))
 
 
 def test_adapted_damping_goes_up_where_the_system_cannot_be_solved():
@@ -642,7 +633,7 @@ def test_data_that_are_not_finite_are_told(adapt):
     y[3, 0] = math.nan
     x[4, 1] = math.nan
     with pytest.raises(torch.linalg.LinAlgError, match=SINGULAR):
-        end(train_gauss_newton(tanh_backbone(), (x, y), 3, damping=0.1, adapt=adapt))
+        last(train_gauss_newton(tanh_backbone(), (x, y), 3, damping=0.1, adapt=adapt))
 
 
 # --- the first layer ------------------------------------------------------------------------------------------
@@ -759,7 +750,7 @@ def test_nor_do_inputs_that_lose_the_damping():
 def test_it_goes_with_every_rule_of_the_last_layer(rule):
     backbone = solve_first_layer(tanh_backbone())
     x, y = pairs(60)
-    state = end(train_last_layer(backbone, (x, y), 300, rule(0), learning_rate=0.02))
+    state = last(train_last_layer(backbone, (x, y), 300, rule(0), learning_rate=0.02))
     assert state.loss < 0.2 * halved(y)
 
 
@@ -775,7 +766,7 @@ def test_it_learns_faster_where_inputs_are_lopsided(seed):
             solve_first_layer(backbone, damping=1e-4)
         rule = partial(JointLayer, generator=seeded(seed))
         states = train_last_layer(backbone, (x * spread, y), 200, rule, optimizer=SGD, learning_rate=rate)
-        loss = end(states).loss.item()
+        loss = last(states).loss.item()
         return loss if math.isfinite(loss) else math.inf
 
     rates = (0.1, 0.3, 1.0)

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.tracking import regret, track
 from companion.teaching.lessons import learning_stream_views as views
 
 WAYS = {"nothing": lambda theta, start, fresh: theta, "hard reset": lambda theta, start, fresh: fresh}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_only_the_drift_of_the_inputs_leaves_the_rule_alone():

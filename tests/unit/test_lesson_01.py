@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from agree import last
 
 from companion.foundations.diffusion import sample, time_grid
 from companion.foundations.distances import energy_distance
@@ -14,11 +15,6 @@ from companion.teaching.lessons import few_steps
 from companion.teaching.session import Session
 
 CPU = torch.device("cpu")
-
-
-def last(states):
-    *_, final = states
-    return final
 
 
 @pytest.fixture

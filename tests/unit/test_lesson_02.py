@@ -5,6 +5,7 @@ from statistics import median
 
 import pytest
 import torch
+from agree import seeded
 from scipy.stats import ks_2samp
 
 from companion.data import toy
@@ -20,10 +21,6 @@ from companion.teaching.session import Session
 
 CPU = torch.device("cpu")
 GRID = time_grid(50)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("name", lesson.DRAFTS)

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.distances import energy_distance
 from companion.methods.guidance import learn_guidance, sample_guided
@@ -16,10 +17,6 @@ from companion.teaching.session import Session
 
 CPU = torch.device("cpu")
 SESSION = Session("lesson", 3, CPU)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # --- bases ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from statistics import median
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.distances import energy_distance
 from companion.methods.mmd_flow import adaptive_flow
@@ -17,10 +18,6 @@ from companion.teaching.session import Session
 CPU = torch.device("cpu")
 SESSION = Session("lesson", 3, CPU)
 NAMES = ("plane", "hidden", "digits")
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # --- witnesses ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from agree import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -12,10 +13,6 @@ from companion.foundations.distances import energy_distance, noise_floor
 from companion.foundations.mixtures import GaussianMixture
 
 times = st.floats(0.01, 1.0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def random_mixture(k: int = 3, d: int = 2, seed: int = 0) -> GaussianMixture:

@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 
 import pytest
 import torch
+from agree import last, seeded
 from torch import nn
 
 from companion.data.toy import eight_gaussians
@@ -32,17 +33,8 @@ from companion.methods.rivals.sliced_energy import slice_constant, sliced_energy
 LAW = eight_gaussians()
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def normal(n, *event, seed=0, dtype=torch.float64):
     return torch.randn(n, *event, generator=seeded(seed), dtype=dtype)
-
-
-def last(states):
-    *_, final = states
-    return final
 
 
 def clouds(dim, n=40, m=50):

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.networks import MLP, ResidualBlock, ResidualNet, TimeMLP, UNet, time_features
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def every_weight_matters(model: torch.nn.Module, output: torch.Tensor) -> bool:

@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from agree import close, normal, seeded
+from agree import close, last, normal, seeded, weights_of
 from torch import nn
 
 from companion.foundations.linear import SINGULAR
@@ -70,11 +70,6 @@ def tables_of(make, features, labels, batch_size: int = 1) -> torch.Tensor:
     return torch.cat(tables)
 
 
-def end(states):
-    *_, last = states
-    return last
-
-
 # --- test, then train -----------------------------------------------------------------------------------------
 
 
@@ -121,7 +116,7 @@ def train_then_test(learner, features, labels) -> torch.Tensor:
 def test_labels_that_are_noise_are_not_predicted_above_chance(make, batch_size):
     """With 20 features every learner fits the row that it has just seen, so that a peek would be seen, too."""
     features, labels = normal(400, 20), torch.randint(3, (400,), generator=seeded(1))
-    state = end(run_stream(make(20, 3, 0), features, labels, batch_size=batch_size, every=400, generator=seeded()))
+    state = last(run_stream(make(20, 3, 0), features, labels, batch_size=batch_size, every=400, generator=seeded()))
     assert abs(chance(state.correct, 3)) < 4
     assert state.log_prob.mean() < -math.log(3)
     if batch_size == 1:
@@ -141,7 +136,7 @@ def test_a_block_is_scored_by_the_learner_before_the_block(make):
         assert torch.equal(state.correct, table.argmax(1) == labels[rows])
         reference = copy.deepcopy(learner)
     assert [len(score) for score in scores] == [8, 8, 4]
-    row_by_row = end(run_stream(make(3, 3, 0), features, labels, every=20, generator=seeded(3))).log_prob
+    row_by_row = last(run_stream(make(3, 3, 0), features, labels, every=20, generator=seeded(3))).log_prob
     assert not torch.allclose(torch.cat(scores), row_by_row, rtol=1e-3)
 
 
@@ -184,7 +179,7 @@ def test_what_is_absorbed_has_no_graph():
     backbone = nn.Linear(3, 3).double()
     for parts in ({}, {"backbone": backbone, "optimizer": torch.optim.SGD(backbone.parameters(), lr=0.1)}):
         learner = Diary()
-        end(run_stream(learner, features.requires_grad_(), labels, **parts))
+        last(run_stream(learner, features.requires_grad_(), labels, **parts))
         assert all(entry[1].requires_grad == (entry[0] == "test") for entry in learner.written)
 
 
@@ -217,7 +212,7 @@ def test_a_learner_need_not_override_either_way_of_learning():
         def log_probabilities(self, features, generator=None):
             return torch.log_softmax(self.scale * torch.zeros(len(features), 4), -1)
 
-    state = end(run_stream(Even(), torch.ones(6, 1), torch.arange(6) % 4, num_classes=4, every=6))
+    state = last(run_stream(Even(), torch.ones(6, 1), torch.arange(6) % 4, num_classes=4, every=6))
     close(state.log_prob, torch.full((6,), -math.log(4.0)), 1e-6)
     with pytest.raises(TypeError, match="log_probabilities"):
         OnlineLearner()
@@ -253,7 +248,7 @@ def test_states_come_every_so_many_blocks_and_at_the_last(rows, batch_size, step
         assert sum(map(len, scores)) == state.rows
         assert len(state.correct) == len(state.log_prob)
     assert taken == sorted({*range(every, steps + 1, every), steps})
-    whole = end(run_stream(SoftmaxSGD(3, 3, 0.5), features, labels, batch_size=batch_size, every=steps))
+    whole = last(run_stream(SoftmaxSGD(3, 3, 0.5), features, labels, batch_size=batch_size, every=steps))
     assert torch.equal(torch.cat(scores), whole.log_prob)
     assert torch.equal(torch.cat(hits), whole.correct)
     assert not whole.log_prob.requires_grad
@@ -262,8 +257,8 @@ def test_states_come_every_so_many_blocks_and_at_the_last(rows, batch_size, step
 def test_a_state_holds_what_learns():
     features, labels = rows_of(4)
     learner, backbone = KalmanHead(3, 3), nn.Linear(3, 3).double()
-    assert end(run_stream(learner, features, labels)).backbone is None
-    state = end(
+    assert last(run_stream(learner, features, labels)).backbone is None
+    state = last(
         run_stream(learner, features, labels, backbone=backbone, optimizer=torch.optim.SGD(backbone.parameters()))
     )
     assert state.learner is learner
@@ -321,7 +316,7 @@ def test_the_generator_draws_everything():
     features, labels = rows_of(12)
     before = torch.random.get_rng_state()
     runs = [
-        end(run_stream(KalmanHead(3, 3, samples=4), features, labels, every=12, generator=seeded(seed))).log_prob
+        last(run_stream(KalmanHead(3, 3, samples=4), features, labels, every=12, generator=seeded(seed))).log_prob
         for seed in (1, 1, 2)
     ]
     assert torch.equal(runs[0], runs[1])
@@ -339,10 +334,6 @@ def unit_backbone(seed: int = 0) -> nn.Module:
 
 def momentum(backbone: nn.Module, rate: float = 0.2) -> torch.optim.Optimizer:
     return torch.optim.SGD(backbone.parameters(), lr=rate, momentum=0.9)
-
-
-def weights_of(module: nn.Module) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in module.state_dict().values()])
 
 
 def head(m: int = 6) -> KalmanHead:
@@ -386,7 +377,7 @@ def test_fine_tuning_by_hand(batch_size):
         every=20,
         generator=seeded(3),
     )
-    state = end(stream)
+    state = last(stream)
     scores, other, other_backbone = fine_tuned_by_hand(features, labels, batch_size)
     close(state.log_prob, scores)
     close(weights_of(backbone), weights_of(other_backbone))
@@ -403,7 +394,7 @@ def test_only_what_the_optimizer_holds_is_fine_tuned():
     learner, backbone = head(), unit_backbone()
     before = copy.deepcopy(backbone)
     optimizer = torch.optim.SGD([backbone[0].bias], lr=0.1)
-    end(run_stream(learner, features, labels, backbone=backbone, optimizer=optimizer, generator=seeded()))
+    last(run_stream(learner, features, labels, backbone=backbone, optimizer=optimizer, generator=seeded()))
     assert torch.equal(backbone[0].weight, before[0].weight)
     assert not torch.equal(backbone[0].bias, before[0].bias)
 
@@ -412,10 +403,10 @@ def test_a_backbone_with_a_rate_of_0_is_frozen_features():
     features, labels = rows_of(12)
     backbone = unit_backbone()
     optimizer = torch.optim.SGD(backbone.parameters(), lr=0.0)
-    tuned = end(
+    tuned = last(
         run_stream(head(), features, labels, backbone=backbone, optimizer=optimizer, every=12, generator=seeded())
     )
-    fixed = end(run_stream(head(), unit_backbone()(features).detach(), labels, every=12, generator=seeded()))
+    fixed = last(run_stream(head(), unit_backbone()(features).detach(), labels, every=12, generator=seeded()))
     close(tuned.log_prob, fixed.log_prob)
     close(tuned.learner.mean, fixed.learner.mean)
     assert torch.equal(weights_of(backbone), weights_of(unit_backbone()))
@@ -428,7 +419,7 @@ def test_every_learner_tunes_a_backbone(make):
     stream = run_stream(
         make(6, 3, 0), features, labels, backbone=backbone, optimizer=momentum(backbone), generator=seeded()
     )
-    end(stream)
+    last(stream)
     moved = weights_of(backbone) - weights_of(unit_backbone())
     assert moved.isfinite().all()
     assert moved.abs().max() > 1e-3
@@ -438,7 +429,7 @@ def test_a_backbone_may_take_images():
     images, labels = normal(6, 1, 4, 4), torch.arange(6) % 2
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double()
-    state = end(
+    state = last(
         run_stream(KalmanHead(3, 2), images, labels, batch_size=4, backbone=backbone, optimizer=momentum(backbone))
     )
     assert state.rows == 6

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from agree import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,6 @@ from companion.methods.rivals.picard import sample_picard
 
 LAW = eight_gaussians().to(torch.float64)
 UNEVEN = torch.tensor([1.0, 0.9, 0.88, 0.5, 0.2, 0.05], dtype=torch.float64)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def start(n: int = 200, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -5,15 +5,12 @@ import math
 
 import pytest
 import torch
+from agree import seeded
 from scipy.stats import kstest, norm
 
 from companion.data.regression import Confounded, SineWaves
 
 CHANCE = 1e-3
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def mean_within_noise(values: torch.Tensor, expected: float = 0.0) -> bool:

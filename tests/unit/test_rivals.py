@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from agree import last, seeded
 from torch import nn
 
 from companion.data.toy import eight_gaussians, two_gaussians
@@ -18,15 +19,6 @@ from companion.methods.rivals.gan import Critic, GanPair, critic_loss, noisy_pai
 from companion.methods.rivals.progressive import distil, two_step_target
 
 LAW = eight_gaussians()
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def last(states):
-    *_, final = states
-    return final
 
 
 def exhaust(states) -> None:

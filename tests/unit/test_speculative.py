@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from agree import normal, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest, norm
@@ -29,14 +30,6 @@ from companion.methods.speculative import (
 CHANCE, IMPOSSIBLE = 1e-3, 1e-6
 LAW = eight_gaussians().to(torch.float64)
 GRID = time_grid(20)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
 
 
 def normality(values: torch.Tensor) -> float:

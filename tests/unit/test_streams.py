@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from agree import seeded
 from scipy.stats import chi2_contingency, chisquare, kstest
 from sklearn.datasets import load_digits
 
@@ -25,10 +26,6 @@ from companion.data.streams import (
 
 CHANCE = 1e-3
 each_seed = pytest.mark.parametrize("seed", range(5))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def places_of(points: torch.Tensor, classes: int) -> torch.Tensor:

@@ -2,13 +2,10 @@
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.foundations.linear import ridge
 from companion.foundations.tracking import best_rate, regret, track, tracking_error, wandering_mean
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -5,13 +5,10 @@ import io
 
 import pytest
 import torch
+from agree import seeded
 
 from companion.data.toy import TwoMoons
 from companion.foundations.training import draw_batch, train
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def line(seed: int = 0) -> torch.nn.Linear:
