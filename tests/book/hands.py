@@ -97,6 +97,16 @@ def numbers(texts):
     return [float(text.translate(str.maketrans(small + "−", "-0123456789-"))) for text in powers]
 
 
+def counts(widget):
+    """The numbers that a widget shows large, below its pictures."""
+    return numbers(widget.locator(".lim-counts strong").all_inner_texts())
+
+
+def captions(widget):
+    """The lines of each caption."""
+    return [caption.inner_text().split("\n") for caption in widget.locator("figcaption").all()]
+
+
 def slow_down(widget, gap=250):
     widget.page.evaluate(SLOW, gap)
 

@@ -9,6 +9,7 @@ from hands import (
     assert_follows_the_theme,
     assert_moves_on_a_phone,
     choose,
+    counts,
     numbers,
     press,
     put,
@@ -77,10 +78,6 @@ class Plane:
         """What `inside` came from."""
         shares = [(v - start) / (end - start) for v, (start, end) in zip((across, down), self.sides())]
         return [low + share * (high - low) for share, (low, high) in zip(shares, self.limits)]
-
-
-def counts(widget):
-    return numbers(widget.locator(".lim-counts strong").all_inner_texts())
 
 
 def half_mean_square(values):

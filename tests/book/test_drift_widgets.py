@@ -9,6 +9,7 @@ from hands import (
     assert_fits,
     assert_follows_the_theme,
     assert_moves_on_a_phone,
+    counts,
     goes_on,
     numbers,
     press,
@@ -152,10 +153,6 @@ def test_the_plot_can_be_dragged(show):
 
 
 # --- the evidence -----------------------------------------------------------------------------------------------------
-
-
-def counts(widget):
-    return numbers(widget.locator(".lim-counts strong").all_inner_texts())
 
 
 def assert_counts(widget, angle=60, rows=24, flips=0.0, scale=0.5, rate=0.01):

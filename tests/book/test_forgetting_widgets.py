@@ -8,6 +8,7 @@ import torch
 from hands import (
     assert_follows_the_theme,
     assert_moves_on_a_phone,
+    counts,
     goes_on,
     numbers,
     press,
@@ -35,10 +36,6 @@ SCORED = STEPS // 4  # the points that are not scored
 def forgetting(truth=DRIFT, **words):
     usual = {"title": "t", "alt": "a", "note": "n", "gamma": 0.999, "weight_variance": 0.5, "noise_variance": 0.09}
     return live_forgetting(X, Y, truth, **{**usual, **words})
-
-
-def counts(widget):
-    return numbers(widget.locator(".lim-counts strong").all_inner_texts())
 
 
 def path(gamma, truth=DRIFT):

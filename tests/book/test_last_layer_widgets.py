@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from hands import assert_moves_on_a_phone, goes_on, numbers, press, put, resize, set_theme, slider, state
+from hands import assert_moves_on_a_phone, counts, goes_on, numbers, press, put, resize, set_theme, slider, state
 
 from companion.teaching.widgets import live_recursive, live_valley
 from companion.teaching.widgets.recursive import bump_features, recursive_weights
@@ -220,10 +220,6 @@ def expected_counts(step, batch=5, strength=0.1, forgetting=0.0, truth=DRIFT):
     errors = [(ON_GRID @ w - exact).square().mean().sqrt().item() for w in (states[step], alone, everything[step])]
     on_batch = (values - rows @ states[step]).square().mean().sqrt().item()
     return pytest.approx([*errors, on_batch, (states[step] - states[step - 1]).norm().item()], rel=0.06, abs=1e-12)
-
-
-def counts(widget):
-    return numbers(widget.locator(".lim-counts strong").all_inner_texts())
 
 
 def test_the_numbers_of_each_step_are_torchs(show):

@@ -11,6 +11,7 @@ from hands import (
     assert_fits,
     assert_moves_on_a_phone,
     at_rest,
+    captions,
     goes_on,
     press,
     put,
@@ -94,10 +95,6 @@ def expected_table(steps, **words):
         exact = [run.accuracy.mean().item(), recent, run.silent]
         found[name] = [None if each is None else pytest.approx(100 * each, abs=0.051) for each in exact]
     return found
-
-
-def captions(widget):
-    return [caption.inner_text().split("\n") for caption in widget.locator("figcaption").all()]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from hands import (
     INKS,
     assert_moves_on_a_phone,
+    captions,
     choose,
     goes_on,
     press,
@@ -67,10 +68,6 @@ def chances_before(row, places):
 @cache
 def best(name="abrupt"):
     return min(GAMMAS, key=lambda gamma: loss(path(name, gamma)))
-
-
-def captions(widget):
-    return [caption.inner_text().split("\n") for caption in widget.locator("figcaption").all()]
 
 
 def numbers(widget):
