@@ -1,5 +1,6 @@
 """What documents name exists, versions are locked, and the repository holds nothing of the machine it was made on."""
 
+import ast
 import fnmatch
 import re
 import subprocess
@@ -28,6 +29,18 @@ MACHINE = [
 ]
 UNFINISHED = [r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bTEMP" + r"ORARY\b", r"NOTE_FROM_" + "LEAD"]
 FORBIDDEN = [*map(re.escape, HOSTS), *MACHINE, *UNFINISHED]
+SECRETS = [
+    "-----BEGIN [A-Z ]*PRIVATE " + "KEY",
+    r"\b(AKIA|ASIA)[A-Z0-9]{16}\b",  # Amazon
+    r"\bgh[opsur]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22}",
+    r"\bglpat-[\w-]{20}",  # GitLab
+    r"\bxox[abprs]-[\w-]{10}",  # Slack
+    r"\bAIza[\w-]{35}",  # Google
+    r"\b(sk|hf|pypi|npm)[-_](?=\w*\d)[A-Za-z0-9_]{30}",  # OpenAI, Hugging Face, registries
+    r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}",  # a JSON web token
+    r"(?i)\b(password|passwd|secret|api_?key|access_?token)\b[\"']?\s*[:=]\s*[\"'][\w/+.-]{12,}[\"']",
+]
+NETWORK = re.compile(r"(socket|ssl|http|urllib|ftplib|smtplib|requests|httpx|aiohttp|huggingface_hub)\b")
 BINARY = {".npz", ".xz", ".safetensors", ".png", ".webp", ".gz", ".woff2"}
 
 
@@ -41,6 +54,44 @@ def test_no_file_names_a_registry_a_machine_or_unfinished_work(tracked):
             ]
     assert found == []
     assert len(tracked) > 50
+
+
+def secrets_in(text: str) -> list[str]:
+    return [match[0] for what in SECRETS for match in re.finditer(what, text)]
+
+
+def test_no_file_holds_a_secret(tracked):
+    texts = {path: path.read_text(encoding="utf-8") for path in tracked if path.suffix not in BINARY}
+    assert {path.relative_to(ROOT): secrets_in(text) for path, text in texts.items() if secrets_in(text)} == {}
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "-----BEGIN OPENSSH PRIVATE" + " KEY-----",
+        "AKIA" + "IOSFODNN7EXAMPLE",
+        "ghp_" + 9 * "a1B2",
+        "hf_" + 9 * "a1B2",
+        "eyJ" + 4 * "hbGc" + ".eyJ" + 4 * "zdWI",
+        "api_key" + ' = "' + 4 * "a1B2" + '"',
+    ],
+)
+def test_a_secret_would_be_found(secret):
+    assert secrets_in(f"x = {secret}\n")
+
+
+def test_nothing_that_is_installed_opens_a_connection_elsewhere(tracked):
+    """Two modules import one of the network: JupyterLab here is asked whether it has started, and ports whether they
+    are free."""
+    found = set()
+    for path in tracked:
+        if path.suffix == ".py" and path.is_relative_to(ROOT / "companion"):
+            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+            names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+            found |= {path.relative_to(ROOT).as_posix() for name in names if NETWORK.match(name)}
+    assert "companion/classroom/lab_server.py" in found
+    assert found <= {"companion/classroom/lab_server.py", "companion/doctor.py"}
 
 
 def test_no_file_is_large(tracked):
