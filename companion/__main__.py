@@ -47,7 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.run is not run_doctor and (old := readiness.too_old()):
         print(f"{old}.", file=sys.stderr)
         return 1
-    return options.run(options)
+    try:
+        return options.run(options)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("companion"):
+            raise
+        print(f"{error.name} is missing: `python -m companion doctor` says how to install it.", file=sys.stderr)
+        return 2
 
 
 def add_classroom(commands: argparse._SubParsersAction) -> None:
@@ -266,11 +272,7 @@ def run_nbgrader(options: argparse.Namespace) -> int:
 def run_lab(options: argparse.Namespace) -> int:
     from companion import lab
 
-    try:
-        lab.start(options.options)
-    except ModuleNotFoundError as error:
-        print(f"{error.name} is missing: `python -m companion doctor` says how to install it.", file=sys.stderr)
-        return 2
+    lab.start(options.options)
     return 0
 
 

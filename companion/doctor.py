@@ -57,7 +57,7 @@ def report(root: Path = ROOT, say: Callable[[str], None] = print) -> bool:
         ask = ".venv/bin/python" if by_make(root) and not in_environment() else this_python()
         say(f"Not ready: {wrong} to mend. Then ask again: `{ask} -m companion doctor`.")
     else:
-        opens = make_lab(root) if by_make(root) else f"{this_python()} -m jupyterlab notebooks/00_start_here.ipynb"
+        opens = make_lab(root) if by_make(root) else f"{this_python()} -m companion lab"
         say(f"Ready: `{opens}` opens the first notebook.")
     return not wrong
 
@@ -114,6 +114,8 @@ def this_python() -> str:
 
 def install(root: Path) -> str:
     """The command that installs what is missing."""
+    if not (root / "constraints.txt").exists():  # installed from a wheel
+        return f'{this_python()} -m pip install "learning-in-motion[lab]"'
     if in_environment():
         return f'{this_python()} -m pip install -c constraints.txt -e ".[lab]"'
     if has_make(root):
@@ -285,7 +287,9 @@ def ports(root: Path = ROOT, port: int = PORT) -> Iterator[Finding]:
     except OSError:
         told = f"Port {port} is taken, by another JupyterLab perhaps: this one will take the next that is free"
         args = (
-            f"{make_lab(root)} LAB_ARGS=--port=9000" if by_make(root) else f"{this_python()} -m jupyterlab --port=9000"
+            f"{make_lab(root)} LAB_ARGS=--port=9000"
+            if by_make(root)
+            else f"{this_python()} -m companion lab -- --port=9000"
         )
         yield Finding(NOTE, told, f"To choose one, run `{args}`; `jupyter server list` shows who runs already")
     else:

@@ -62,7 +62,7 @@ def make(*wanted):
         run(shlex.split(command), folder)
         calls = (folder / "calls.txt").read_text()
         assert re.search(".*".join(map(re.escape, wanted)), calls, flags=re.S), calls
-        for lab in re.findall("^-m jupyterlab (.*)$", calls, flags=re.M):
+        for lab in re.findall("^(-m companion lab .*)$", calls, flags=re.M):
             assert_lab_opens_the_first_notebook(shlex.split(lab), folder)
 
     return check
@@ -72,13 +72,13 @@ def make(*wanted):
 
 
 def lab(command, folder):
-    assert_lab_opens_the_first_notebook(shlex.split(command)[3:], folder)
+    assert_lab_opens_the_first_notebook(shlex.split(command)[1:], folder)
 
 
 def assert_lab_opens_the_first_notebook(arguments, folder):
     """Start JupyterLab in the repository, without a browser, and look where it would send one."""
-    command = [sys.executable, "-m", "jupyterlab", *arguments]
-    command += ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
+    command = [sys.executable, *arguments, *([] if "--" in arguments else ["--"])]
+    command += ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
     own = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("RUNTIME", "CONFIG", "DATA")}
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
@@ -210,7 +210,7 @@ def full_sizes(command, folder):
 
 
 COMMANDS = {
-    "make lab": make("-c constraints.txt -e .[lab]", "-m jupyterlab"),
+    "make lab": make("-c constraints.txt -e .[lab]", "-m companion lab"),
     "make test": make("-c constraints.txt -e .[lab,book,test", "tests/run.py"),
     "make book": make("-c constraints.txt -e .[lab,book,test", "-m companion book"),
     "make help": as_it_stands,
@@ -224,7 +224,7 @@ COMMANDS = {
     'pip install -e ".[several]"': pip_install,
     "conda env create -f environment.yml": conda_create,
     "conda activate learning-in-motion": conda_activate,
-    "python -m jupyterlab notebooks/00_start_here.ipynb": lab,
+    "python -m companion lab": lab,
     "python -m companion doctor": lambda command, folder: companion(*shlex.split(command)[3:]),
     "python -m companion students --out FOLDER": into("FOLDER"),
     "python -m companion nbgrader --out COURSE": into("COURSE"),

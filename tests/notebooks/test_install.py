@@ -100,7 +100,7 @@ def test_jupyterlab_starts_by_make_without_a_home(homeless, tmp_path):
     shown = make("show", f"VENV={tmp_path}/venv", more=f"show:\n\t@for n in {names}; do printenv $$n; done\n").stdout
     folders = dict(zip(names.split(), shown.splitlines(), strict=True))
     assert all(folder.startswith(f"{tmp_path}/venv/") for folder in folders.values())
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
+    command = [sys.executable, "-m", "companion", "lab", "--", "--no-browser", "--ServerApp.port=0"]
     with subprocess.Popen(command, cwd=ROOT, env=homeless | folders, stderr=subprocess.PIPE, text=True) as lab:
         said = []
         for line in lab.stderr:
@@ -117,7 +117,7 @@ def test_a_notebook_runs_and_a_pack_is_written_without_a_home(homeless, tmp_path
         "import sys, nbformat; from pathlib import Path; from companion.__main__ import main; "
         "from companion.classroom.light import execute; "
         "cell = nbformat.v4.new_code_cell('from companion.teaching import begin; print(begin().profile)'); "
-        "ran = execute(nbformat.v4.new_notebook(cells=[cell]), Path(sys.argv[1])); print(ran.cells[0].outputs[0].text); "
+        "ran = execute(nbformat.v4.new_notebook(cells=[cell]), Path(sys.argv[1])); print(*[each.text for each in ran.cells[0].outputs]); "
         "sys.exit(main(['students', '--out', sys.argv[1] + '/pack']))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -1,5 +1,6 @@
 """The wheel holds the package and its data, and the methods in it run where only torch, numpy and jaxtyping are."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -175,5 +176,6 @@ def test_the_doctor_says_what_is_missing(installed, tmp_path):
     result = run_alone(installed, DOCTOR, tmp_path)
     assert result.returncode == 1, result.stderr
     assert "torch 2" in result.stdout
-    assert "matplotlib is not installed" in result.stdout
+    assert re.search(r"Not installed: matplotlib, .*scikit-learn", result.stdout)
+    assert '-m pip install "learning-in-motion[lab]"`' in result.stdout
     assert "Traceback" not in result.stderr

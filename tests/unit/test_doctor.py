@@ -152,6 +152,7 @@ def test_make_opens_the_environment_that_it_made(by_make, tmp_path):
 
 def test_what_is_not_installed_is_named_and_what_needs_it_waits(monkeypatch, tmp_path):
     monkeypatch.setitem(readiness.NEEDED, "no_such_module", "no-such-package")
+    (tmp_path / "constraints.txt").touch()
     told = []
     assert not doctor.report(tmp_path, told.append)
     at = told.index("wrong:  Not installed: no-such-package.")
@@ -163,6 +164,8 @@ def test_what_is_not_installed_is_named_and_what_needs_it_waits(monkeypatch, tmp
 def test_what_mends_depends_on_the_folder_and_the_environment(monkeypatch, tmp_path):
     pip = '-m pip install -c constraints.txt -e ".[lab]"'
     monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    assert doctor.install(tmp_path) == f'{doctor.this_python()} -m pip install "learning-in-motion[lab]"'  # from a wheel
+    (tmp_path / "constraints.txt").touch()
     assert doctor.install(tmp_path) == f"{doctor.this_python()} {pip}"
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert doctor.install(tmp_path) == f"{doctor.this_python()} -m venv .venv && .venv/bin/python {pip}"
@@ -300,7 +303,7 @@ def test_a_port_that_is_taken_is_named_and_is_no_obstacle(tmp_path, by_make):
         assert finding.told.startswith(f"Port {port} is taken")
         assert "will take the next that is free" in finding.told
         assert "`make lab LAB_ARGS=--port=9000`" in finding.mend
-        assert "-m jupyterlab --port=9000`" in only(doctor.ports, tmp_path, port).mend
+        assert "-m companion lab -- --port=9000`" in only(doctor.ports, tmp_path, port).mend
     assert only(doctor.ports, ROOT, port) == (FINE, f"port {port} is free", "")
 
 
