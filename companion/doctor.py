@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -355,7 +355,7 @@ def notebooks(root: Path = ROOT) -> Iterator[Finding]:
         told = f"There are no lessons in {root / 'notebooks'}"
         yield Finding(NOTE, told, "Run this in the folder of the repository, or of your pack")
         return
-    if util.find_spec("companion.classroom") is None:  # a student's pack has notebooks only, which are the student's
+    if not Path(__file__).with_name("classroom").is_dir():  # a student's pack has notebooks only, the student's own
         return
     from companion.classroom.sync import drift
 
@@ -386,7 +386,7 @@ def stored(root: Path = ROOT, folder: Path | None = None) -> Iterator[Finding]:
             finding = Finding(WRONG, told, f"Run {mend.rstrip('.')}, or undo the edit")
         except checkpoints.CheckpointError as error:
             told = f"The trained model {path.name} {error}: its lesson trains it again each time"
-            finding = Finding(NOTE, told, "Run `make checkpoints`, or undo the edit")
+            finding = Finding(NOTE, told, "Run `make checkpoints`, or undo the edit" if has_make(root) else undo(root))
         except (ValueError, KeyError, ImportError) as error:
             told = f"The stored result {path.name} cannot be used: {type(error).__name__}: {error}"
             finding = Finding(WRONG, told, undo(root))
