@@ -168,9 +168,20 @@ def test_the_new_lesson_passes_the_tests(tmp_path, tracked):
     full = f"tests/unit/test_full_profiles.py::test_the_full_part_of_a_lesson_runs[{NUMBER}]"
     for tests in ([*method, full], [f"tests/bad_input/test_{SLUG}_input.py"]):
         assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider", *tests)
-    names = ("shape", "curriculum", "equations", "notation", "teach", "book_pages", "imports", "repository", "runs")
+    names = (
+        "shape",
+        "curriculum",
+        "equations",
+        "notation",
+        "teach",
+        "book_pages",
+        "imports",
+        "repository",
+        "runs",
+        "readme",
+    )
     files = [f"tests/notebooks/test_{name}.py" for name in names]
     of_all = "knows_every or course_takes or has_the_tables or books_order or row_for_each or terms or more_than_half or unique"
-    mine = f"{SLUG} or {NUMBER}-follow or {NUMBER}.1 or {NUMBER}.2 or {NUMBER}.3 or one_way or linked or start_here"
+    mine = f"{SLUG} or {NUMBER}-follow or {NUMBER}.1 or {NUMBER}.2 or {NUMBER}.3 or one_way or linked or start_here or table_is_the_curriculums or every_picture"
     chosen = f"({mine} or {of_all}) and not (smoke_run[00 or student_notebook_runs)"
     assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider", "tests/exercises", *files, "-k", chosen)

@@ -164,7 +164,9 @@ def test_what_is_not_installed_is_named_and_what_needs_it_waits(monkeypatch, tmp
 def test_what_mends_depends_on_the_folder_and_the_environment(monkeypatch, tmp_path):
     pip = '-m pip install -c constraints.txt -e ".[lab]"'
     monkeypatch.delenv("CONDA_PREFIX", raising=False)
-    assert doctor.install(tmp_path) == f'{doctor.this_python()} -m pip install "learning-in-motion[lab]"'  # from a wheel
+    assert (
+        doctor.install(tmp_path) == f'{doctor.this_python()} -m pip install "learning-in-motion[lab]"'
+    )  # from a wheel
     (tmp_path / "constraints.txt").touch()
     assert doctor.install(tmp_path) == f"{doctor.this_python()} {pip}"
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
