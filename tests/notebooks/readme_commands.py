@@ -59,6 +59,7 @@ def make(*wanted):
         python.parent.mkdir(parents=True)
         python.write_text(SCRIBE)
         python.chmod(0o755)
+        (folder / ".venv" / "pyvenv.cfg").touch()
         run(shlex.split(command), folder)
         calls = (folder / "calls.txt").read_text()
         assert re.search(".*".join(rf"{re.escape(words)}\b" for words in wanted), calls, flags=re.S), calls
@@ -225,7 +226,7 @@ COMMANDS = {
     "conda env create -f environment.yml": conda_create,
     "conda activate learning-in-motion": conda_activate,
     "python -m companion lab": lab,
-    "python -m companion doctor": lambda command, folder: companion(*shlex.split(command)[3:]),
+    ".venv/bin/python -m companion doctor": lambda command, folder: companion(*shlex.split(command)[3:]),
     "python -m companion students --out FOLDER": into("FOLDER"),
     "python -m companion nbgrader --out COURSE": into("COURSE"),
     "python -m companion grade FOLDER --out grades.csv": grade,
