@@ -76,6 +76,7 @@ def build(strict: bool = True, root: Path = ROOT) -> Path:
     command += ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", "book", "-n", "--keep-going"]
     command += ["-W"] if strict else []
     environment = os.environ | {"COMPANION_FRAMES": "all", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment |= {"OMP_NUM_THREADS": "1"}  # a lesson on each core: with more threads they stand in each other's way
     execution = [sys.executable, "-m", "companion.classroom.execution", str(folder / ".jupyter_cache")]
     with subprocess.Popen([*execution, *map(str, sources(root / "notebooks"))], cwd=root, env=environment):
         book_pages.write(root)  # while the lessons run

@@ -54,7 +54,7 @@ def builds() -> tuple[float, float, float]:
 
 def build_in(copy: Path) -> None:
     code = "from pathlib import Path; from companion.classroom.book import build; build(root=Path.cwd())"
-    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(copy)}
     subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 

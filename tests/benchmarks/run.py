@@ -3,7 +3,7 @@
 A lesson adds rows by adding a module `lesson_NN.py` with `rows() -> list[Row]` to this folder; the widgets, the suite and
 the book have one each, too. A module is a section, headed by its docstring's first line. Nothing here is asserted: the
 tables are for reading, and a peer that is not installed is named so. A row that fails says why, the others go on, and the
-exit code is 1. All sides run with the same number of threads, PyTorch's default or `OMP_NUM_THREADS`. With KEYs, only those
+exit code is 1. All sides run with one thread, or with `OMP_NUM_THREADS`. With KEYs, only those
 rows are measured and printed. Without, the stored tables are replaced once all rows are there.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it: two cores are noisier than one
 
 import torch  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
