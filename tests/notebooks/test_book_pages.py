@@ -3,10 +3,12 @@
 import ast
 import html
 import re
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
-from companion.classroom import book_pages, reference
+from companion.classroom import book, book_pages, reference
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +162,23 @@ def test_what_is_the_same_is_left_alone_and_what_is_gone_is_removed(tmp_path, mo
     second = book_pages.write(tmp_path)
     assert all(path.stat().st_mtime_ns == times[path] for path in second)
     assert set(tmp_path.rglob("*.md")) == set(second)
+
+
+def test_each_lesson_has_one_thread_while_the_book_is_built(tmp_path, monkeypatch):
+    """There are as many at a time as there are cores: with more threads each, cells take until their time is out."""
+    asked = []
+
+    def note(command, env, **options):
+        asked.append(env)
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(book_pages, "write", lambda root: [])
+    monkeypatch.setattr(book.subprocess, "Popen", lambda *args, **named: nullcontext(note(*args, **named)))
+    monkeypatch.setattr(book.subprocess, "run", note)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_config.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    with pytest.raises(book.BookFailed):
+        book.build(root=tmp_path)
+    assert [env["OMP_NUM_THREADS"] for env in asked] == ["1", "1"]
