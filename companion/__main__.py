@@ -17,7 +17,9 @@ from companion import readiness
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m companion", description="Learning in Motion, behind the scenes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m companion", description="Open the lessons, teach with them, and make again what is generated."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     if Path(__file__).with_name("classroom").is_dir():  # a student's pack has none
@@ -63,7 +65,9 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
         "--check", action="store_true", help="write nothing: say what is out of step, and fail if anything is"
     )
     command.add_argument("--force", action="store_true", help="execute every notebook, changed or not")
-    command.add_argument("lessons", nargs="*", metavar="LESSON", help="execute only its notebooks, such as 05")
+    command.add_argument(
+        "lessons", nargs="*", metavar="LESSON", help="whose notebooks to execute, such as 05; all by default"
+    )
     command.set_defaults(run=run_sync)
 
     command = commands.add_parser("new-lesson", help="write a new lesson, in every place that a lesson needs")
@@ -73,7 +77,9 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--arxiv", required=True, metavar="NUMBER", help="of its paper, such as 2502.02483")
     command.add_argument("--paper", required=True, metavar="TITLE", help="the paper's title")
     command.add_argument("--authors", required=True, metavar="NAMES", help='"Last, First and Last, First"')
-    command.add_argument("--part", default="tasks", metavar="PART", help="what moves: samples, data or tasks")
+    command.add_argument(
+        "--part", default="tasks", metavar="PART", help="what moves: samples, data or tasks (the default)"
+    )
     command.add_argument("--sight", metavar="WORDS", help="what one will see, in half a sentence")
     command.set_defaults(run=run_new_lesson)
 
@@ -82,7 +88,7 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run_book)
 
     command = commands.add_parser("students", help="write the student pack into a new folder")
-    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
     command.set_defaults(run=run_students)
 
     command = commands.add_parser("grade", help="grade a folder of submissions; stopped, it goes on where it was")
@@ -123,7 +129,7 @@ def add_classroom(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run_sweep)
 
     command = commands.add_parser("nbgrader", help="write a course for nbgrader into a new folder")
-    command.add_argument("--out", type=Path, required=True, metavar="COURSE", help="where to")
+    command.add_argument("--out", type=Path, required=True, metavar="COURSE", help="a new or empty folder")
     command.set_defaults(run=run_nbgrader)
 
 
@@ -253,7 +259,7 @@ def run_sweep(options: argparse.Namespace) -> int:
 
 
 def missing_of_sweep(error: ModuleNotFoundError) -> str:
-    return f'{error.name} is missing: a sweep needs `pip install -e ".[lab,sweep]"`.'
+    return f'{error.name} is missing: a sweep needs `python -m pip install -c constraints.txt -e ".[lab,sweep]"`.'
 
 
 def run_nbgrader(options: argparse.Namespace) -> int:

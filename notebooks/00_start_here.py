@@ -178,7 +178,7 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # | Week 11 | [10](10_nevis.ipynb) | a hundred tasks, and the bill |
 # | Week 12 | – | projects: one claim of a lesson, on data of your own |
 #
-# A reading group can take another part in its week: *When data move* is f4, f5 and lessons 05 to 08. The [instructor's pages](../book/how-to-teach.md) have a plan for each lesson.
+# A reading group can take another part in its week: *When data move*, say, after f4 and f5. The [instructor's pages](../book/how-to-teach.md) have a plan for each lesson.
 #
 # ## When something goes wrong
 #

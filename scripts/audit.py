@@ -46,7 +46,10 @@ def main() -> int:
     wrong = [*wrong_versions(pins, here), *wrong_licences(here)]
     absent = len(pins) - len(here)
     print(f"{len(here)} packages of the lock are installed here, and {absent} are not (those of other extras).")
-    print("\n".join(wrong) or "Their versions are those of the lock, and their licences let everyone use them.")
+    print(
+        "\n".join(wrong)
+        or "Their versions are those of the lock, and their licences are permissive ones, or were read by a person."
+    )
     if options.offline:
         return bool(wrong)
     try:

@@ -107,6 +107,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> Noteboo
     client = NotebookClient(
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
+    client.extra_arguments = ["--IPKernelApp.log_level=50"]  # its warnings are about every kernel on this machine
     client.execute(env=os.environ | {"COMPANION_FRAMES": "all", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"})
     if found := errors(notebook):
         raise NotebookError("A cell that seemed to succeed holds an error: " + "; ".join(found))

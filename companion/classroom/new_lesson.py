@@ -31,11 +31,12 @@ SIGHT = "an average that forgets, until the method is here"
 COUNTS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen")
 NEXT = """Next:
 
-    make sync                            # runs what changed: all lessons once, for they know the new checks
-    python -m companion seeds {number}         # the claims of the new lesson with five seeds
+    make sync                                     # runs what changed: all lessons once, for they know the new checks
+    .venv/bin/python -m companion seeds {number}        # the claims of the new lesson with five seeds
     make test
 
-Then replace the template piece by piece, as CONTRIBUTING says under "To add a lesson in an afternoon"."""
+Then replace the template piece by piece, as CONTRIBUTING says under "To add a lesson in an afternoon". The last
+week of the course, in companion/teaching/curriculum.py, now has this lesson: see whether it belongs there."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,12 @@ def plan_of(
     Raises:
         ValueError: what cannot be used, in one sentence.
     """
+    here = curriculum.LESSONS.get(number)
+    require(here is None or here.stem != f"{number}_{slug}", "lesson", f"{number}_{slug}", "new: it is here already")
     require(number == next_number(), "number", repr(number), f"{next_number()!r}, the next that is free")
     plain = bool(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug)) and not keyword.iskeyword(slug)
-    allowed = "small letters, digits and single underscores, at most 30, a letter first"
+    plain = plain and slug != "rivals"  # a folder beside it
+    allowed = "small letters, digits and single underscores, at most 30, a letter first, and no word of Python's"
     require(plain and len(slug) <= 30, "slug", repr(slug), allowed)
     allowed = "a capital letter and then letters, digits, spaces and hyphens, at most 40"
     require(bool(re.fullmatch(r"[A-Z][\w’ -]{1,38}\w", title)), "title", repr(title), allowed)
@@ -163,7 +167,6 @@ def in_curriculum(text: str, plan: Plan) -> str:
     last = curriculum.ROUTES[COURSE].meetings[-1]
     before = f'Meeting("{last.when}", {_tuple(last.lessons)}, '
     text = _replaced(text, before, f'Meeting("{last.when}", {_tuple((*last.lessons, one.id))}, ')
-    text = _replaced(text, f"range(1, {count})", f"range(1, {count + 1})")
     text = _replaced(text, f"ylim=({count - 1.4:.1f}, ", f"ylim=({count - 0.4:.1f}, ")
     if count - 10 < len(COUNTS):
         text = text.replace(f"{COUNTS[count - 11]} methods on the right", f"{COUNTS[count - 10]} methods on the right")

@@ -172,7 +172,9 @@ def route_table(name: str) -> str:
 
 # --- the map ------------------------------------------------------------------------------------------------------
 
-PLACES = {"f1": 0.5, "f2": 2.0, "f3": 3.5, "f4": 5.4, "f5": 7.4} | {f"{k:02}": k - 1.0 for k in range(1, 11)}
+PLACES = {"f1": 0.5, "f2": 2.0, "f3": 3.5, "f4": 5.4, "f5": 7.4}
+_METHODS = [one.id for part in (SAMPLES, DATA, TASKS) for one in LESSONS.values() if one.part == part]
+PLACES |= {name: float(place) for place, name in enumerate(_METHODS)}
 LEFT, RIGHT, WIDTH, HEIGHT = 0.0, 4.4, 3.3, 0.8
 
 
