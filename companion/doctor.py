@@ -203,7 +203,7 @@ def has_gpu() -> bool:
 def versions(root: Path = ROOT) -> Iterator[Finding]:
     """What is installed in another version than the tested one, in one line."""
     lock = root / "constraints.txt"
-    if not lock.exists():
+    if not lock.exists() or (has_make(root) and not in_environment()):  # make will bring its own
         return
     other, same = [], 0
     for name, pinned in re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE):
@@ -291,7 +291,7 @@ def ports(root: Path = ROOT, port: int = PORT) -> Iterator[Finding]:
             if by_make(root)
             else f"{this_python()} -m companion lab -- --port=9000"
         )
-        yield Finding(NOTE, told, f"To choose one, run `{args}`; `jupyter server list` shows who runs already")
+        yield Finding(NOTE, told, f"To choose one, run `{args}`")
     else:
         yield Finding(FINE, f"port {port} is free")
 
@@ -359,7 +359,7 @@ def notebooks(root: Path = ROOT) -> Iterator[Finding]:
         return
     from companion.classroom.sync import drift
 
-    found = drift(root)
+    found = drift(root, in_use=True)
     for told in found[:SHOWN]:
         more = f" (and {len(found) - SHOWN} more such)" if told is found[:SHOWN][-1] and len(found) > SHOWN else ""
         keep = "if you edited code: it writes the .ipynb again. What you ran or answered in an .ipynb would be lost"

@@ -10,6 +10,7 @@ FIRST = "notebooks/00_start_here.ipynb"
 OPTIONS = {
     "--LabApp.app_settings_dir": HERE / "lab_settings",  # no news, no look for updates, and no question about them
     "--LabApp.extension_manager": "readonly",
+    "--KernelManager.transport_encryption": "auto",  # or each kernel warns that others on this machine could listen
 }
 
 

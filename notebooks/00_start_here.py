@@ -33,7 +33,7 @@ generator = session.generator()
 # %% [markdown]
 # ## 1. A figure that moves
 #
-# Press **Play**, or drag the slider. Noise becomes data: each point is carried by a *diffusion model*, here an exact one, so nothing was trained. Left, forty small steps. Right, what happens when there is time for only three: many points end between the clusters, where no data live. Lesson 01 is about mending that, lesson 02 about waiting less for many small steps.
+# Run the cells down to here, then press **Play**, or drag the slider. Noise becomes data: each point is carried by a *diffusion model*, here an exact one, so nothing was trained. Left, forty small steps. Right, what happens when there is time for only three: many points end between the clusters, where no data live. Lesson 01 is about mending that, lesson 02 about waiting less for many small steps.
 
 # %% tags=["widget"]
 law = toy.eight_gaussians().to(session.device)
@@ -108,7 +108,7 @@ check("01.1", 0.5)
 print("\n".join(readiness.missing()) or "This machine has all that the lessons need.")
 
 # %% [markdown]
-# Nothing is fetched from the network after this, and no lesson takes longer than a minute to run. (`python -m companion doctor` says more.)
+# Nothing is fetched from the network after this, and no lesson takes longer than two minutes to run.
 #
 # ## The map
 #
@@ -183,5 +183,6 @@ explore(curriculum.map_figure, title="Which lesson needs which", route=routes)
 # ## When something goes wrong
 #
 # - *A cell says `ClaimFailed`*: you changed something, or found a bug. Run *Kernel → Restart Kernel and Run All Cells* to see which.
-# - *A figure does not move*: run its cell again; a figure without a running kernel shows only its stored pictures.
-# - *Anything else*: `make help` in a terminal lists what the project can do.
+# - *A figure is missing, or does not move*: run its cell, or all from the top. Notebooks are stored without pictures; the pages of the book have them.
+# - *JupyterLab asks whether to save*, though nothing was changed: either answer is right.
+# - *Anything else*: `.venv/bin/python -m companion doctor`, in a terminal, says what is wrong and what mends it.

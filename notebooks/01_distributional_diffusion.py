@@ -341,7 +341,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/01_distributional_diffusion`](student/01_distributional_diffusion.ipynb) holds the exercises, checked as you go: derive a spread, write the score without a loop, break it, cross the bridge, choose a schedule, and predict what perfect draws do.
+# The notebook [student/01_distributional_diffusion](student/01_distributional_diffusion.ipynb) holds the exercises, checked as you go: derive a spread, write the score without a loop, break it, cross the bridge, choose a schedule, and predict what perfect draws do.
 #
 # ## What to read next
 #

@@ -330,7 +330,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/02_speculative_sampling`](student/02_speculative_sampling.ipynb) holds the exercises, checked as you go: predict what is kept, replace a token, reflect a step, find the bug that samples hide, keep the books of a batch, and fit a window to a machine.
+# The notebook [student/02_speculative_sampling](student/02_speculative_sampling.ipynb) holds the exercises, checked as you go: predict what is kept, replace a token, reflect a step, find the bug that samples hide, keep the books of a batch, and fit a window to a machine.
 #
 # ## What to read next
 #

@@ -331,7 +331,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/03_learned_guidance`](student/03_learned_guidance.ipynb) holds the exercises, checked as you go: find the weight that repairs, guide a batch and count its cost, compute what guidance samples, write the score, share the noise, and game a reward.
+# The notebook [student/03_learned_guidance](student/03_learned_guidance.ipynb) holds the exercises, checked as you go: find the weight that repairs, guide a batch and count its cost, compute what guidance samples, write the score, share the noise, and game a reward.
 #
 # ## What to read next
 #

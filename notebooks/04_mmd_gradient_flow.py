@@ -353,7 +353,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/04_mmd_gradient_flow`](student/04_mmd_gradient_flow.ipynb) holds the exercises, checked as you go: derive the best bandwidth, write the witness's slope, find a start where a kernel stalls, work out MMD from sums, turn off the penalty, and catch a copier.
+# The notebook [student/04_mmd_gradient_flow](student/04_mmd_gradient_flow.ipynb) holds the exercises, checked as you go: derive the best bandwidth, write the witness's slope, find a start where a kernel stalls, work out MMD from sums, turn off the penalty, and catch a copier.
 #
 # ## What to read next
 #

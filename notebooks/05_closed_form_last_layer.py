@@ -367,7 +367,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/05_closed_form_last_layer`](student/05_closed_form_last_layer.ipynb) holds the exercises, checked as you go: the slope that needs no graph, the smaller of two systems, both ends of the strength, a strength that breaks training, the filter behind the recursion, what the solve did, and the instrument.
+# The notebook [student/05_closed_form_last_layer](student/05_closed_form_last_layer.ipynb) holds the exercises, checked as you go: the slope that needs no graph, the smaller of two systems, both ends of the strength, a strength that breaks training, the filter behind the recursion, what the solve did, and the instrument.
 #
 # ## What to read next
 #

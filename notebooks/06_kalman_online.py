@@ -312,7 +312,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/06_kalman_online`](student/06_kalman_online.ipynb) holds the exercises, checked as you go: how long a filter remembers, the predict step, the block update, learning to forget, an overconfident filter, and a loop that leaks.
+# The notebook [student/06_kalman_online](student/06_kalman_online.ipynb) holds the exercises, checked as you go: how long a filter remembers, the predict step, the block update, learning to forget, an overconfident filter, and a loop that leaks.
 #
 # ## What to read next
 #

@@ -325,7 +325,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/07_soft_reset`](student/07_soft_reset.ipynb) holds the exercises, checked as you go: how wide a belief gets, the step itself, what a batch says of $\gamma$, the order of a step, a reset too many, and where plasticity has gone.
+# The notebook [student/07_soft_reset](student/07_soft_reset.ipynb) holds the exercises, checked as you go: how wide a belief gets, the step itself, what a batch says of $\gamma$, the order of a step, a reset too many, and where plasticity has gone.
 #
 # ## What to read next
 #

@@ -315,7 +315,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/08_dynamic_evaluation`](student/08_dynamic_evaluation.ipynb) holds the exercises, checked as you go: the price of learning, windows over a text, the loop in its order, readers that have seen the answers, the price in operations, and a rate that does not travel.
+# The notebook [student/08_dynamic_evaluation](student/08_dynamic_evaluation.ipynb) holds the exercises, checked as you go: the price of learning, windows over a text, the loop in its order, readers that have seen the answers, the price in operations, and a rate that does not travel.
 #
 # ## What to read next
 #

@@ -341,7 +341,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/09_compute_optimal_transfer`](student/09_compute_optimal_transfer.ipynb) holds the exercises, checked as you go: which operations fall how fast, a block cut right, masks that save nothing, gains at equal compute, statistics estimated anew, and a network whose norms lie.
+# The notebook [student/09_compute_optimal_transfer](student/09_compute_optimal_transfer.ipynb) holds the exercises, checked as you go: which operations fall how fast, a block cut right, masks that save nothing, gains at equal compute, statistics estimated anew, and a network whose norms lie.
 #
 # ## What to read next
 #

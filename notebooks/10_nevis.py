@@ -346,7 +346,7 @@ if PROFILE == "full":
 #
 # ## Exercises
 #
-# The notebook [`student/10_nevis`](student/10_nevis.ipynb) holds the exercises, checked as you go: the bill before the run, the search metered, the vote, average precision by hand, a leak from the future, and a learner of your own that beats *previous*.
+# The notebook [student/10_nevis](student/10_nevis.ipynb) holds the exercises, checked as you go: the bill before the run, the search metered, the vote, average precision by hand, a leak from the future, and a learner of your own that beats *previous*.
 #
 # ## What to read next
 #

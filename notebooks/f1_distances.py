@@ -194,7 +194,7 @@ views.dimensions_figure(dimensions, ratios)
 #
 # ## Exercises
 #
-# Two: predict a bias, and measure a distance on a line by sorting. In [`student/f1_distances`](student/f1_distances.ipynb).
+# Two: predict a bias, and measure a distance on a line by sorting. In [student/f1_distances](student/f1_distances.ipynb).
 #
 # ## What to read next
 #

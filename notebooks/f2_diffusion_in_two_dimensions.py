@@ -218,7 +218,7 @@ views.copies_figure(law, generator)
 #
 # ## Exercises
 #
-# In [`student/f2_diffusion_in_two_dimensions`](student/f2_diffusion_in_two_dimensions.ipynb): predict what a leak does with and without fresh noise, and write the posterior mean of a mixture.
+# In [student/f2_diffusion_in_two_dimensions](student/f2_diffusion_in_two_dimensions.ipynb): predict what a leak does with and without fresh noise, and write the posterior mean of a mixture.
 #
 # ## What to read next
 #

@@ -192,7 +192,7 @@ claim(
 #
 # ## Exercises
 #
-# The notebook [`student/f3_guidance`](student/f3_guidance.ipynb) holds two, checked as you go: noise and sharpen three boxes by hand, in both orders; and write the guided prediction from a classifier.
+# The notebook [student/f3_guidance](student/f3_guidance.ipynb) holds two, checked as you go: noise and sharpen three boxes by hand, in both orders; and write the guided prediction from a classifier.
 #
 # ## What to read next
 #

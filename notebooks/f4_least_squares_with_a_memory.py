@@ -215,7 +215,7 @@ claim(
 #
 # ## Exercises
 #
-# [`student/f4_least_squares_with_a_memory`](student/f4_least_squares_with_a_memory.ipynb) holds two, checked as you go: what a silence does, in four numbers; and how to take a row *back*, for a memory with a sharp edge.
+# [student/f4_least_squares_with_a_memory](student/f4_least_squares_with_a_memory.ipynb) holds two, checked as you go: what a silence does, in four numbers; and how to take a row *back*, for a memory with a sharp edge.
 #
 # ## What to read next
 #

@@ -190,7 +190,7 @@ claim(
 #
 # ## Exercises
 #
-# Derive a best rate, and write tracker and regret yourself: [`student/f5_learning_on_a_stream`](student/f5_learning_on_a_stream.ipynb).
+# Derive a best rate, and write tracker and regret yourself: [student/f5_learning_on_a_stream](student/f5_learning_on_a_stream.ipynb).
 #
 # ## What to read next
 #

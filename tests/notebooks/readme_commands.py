@@ -102,12 +102,12 @@ def assert_lab_opens_the_first_notebook(arguments, folder):
 def venv(command, folder):
     """As it stands but for pip, which would take seconds; then whether its Python is the one that is used."""
     words = shlex.split(command)
-    assert re.fullmatch(r"python(3\.11)?", words[0])
+    assert re.fullmatch(r"python3(\.11)?", words[0])
     run([sys.executable, *words[1:], "--without-pip"], folder)
 
 
 def activate(command, folder):
-    venv("python -m venv .venv", folder)
+    venv("python3 -m venv .venv", folder)
     found = run(["sh", "-ec", f'{command}; python -c "import sys; print(sys.prefix)"'], folder)
     assert Path(found.strip()).resolve() == (folder / ".venv").resolve()
 
@@ -215,12 +215,13 @@ COMMANDS = {
     "make test": make("-c constraints.txt -e .[lab,book,test", "tests/run.py"),
     "make book": make("-c constraints.txt -e .[lab,book,test", "-m companion book"),
     "make help": as_it_stands,
-    "python -m venv .venv": venv,
+    "python3 -m venv .venv": venv,
     "python3.11 -m venv .venv": venv,
     ". .venv/bin/activate": activate,
     ".venv/bin/python -m pip": pip_is_there,
     'python -m pip install -c constraints.txt -e ".[lab]"': pip_install,
     "pip install -e .": pip_install,
+    'python -m pip install -c constraints.txt -e ".[lab,sweep]"': pip_install,
     'pip install -e ".[hf]"': pip_install,
     'pip install -e ".[several]"': pip_install,
     "conda env create -f environment.yml": conda_create,

@@ -183,6 +183,22 @@ def test_drift_is_found_and_only_code_runs_again(repository):
 
 
 @pytest.mark.slow
+def test_what_jupyterlab_saves_is_no_drift_in_use(repository):
+    sync.sync(repository, say=lambda line: None)
+    pair, student = (repository / "notebooks" / name for name in ("01_tiny.ipynb", "student/01_tiny.ipynb"))
+    saved = nbformat.read(pair, 4)
+    saved.metadata["language_info"] = {"name": "python", "version": "3"}
+    light.code_cells(saved)[0].outputs = [nbformat.v4.new_output("stream", text="once more")]
+    nbformat.write(saved, pair)
+    student.write_text(student.read_text().replace("Twice x", "Thrice x"))
+    assert len(sync.drift(repository)) == 2
+    assert sync.drift(repository, in_use=True) == []
+    saved.cells[0].source += " And more."
+    nbformat.write(saved, pair)
+    assert sync.drift(repository, in_use=True) == ["notebooks/01_tiny.py has other cells than its pair."]
+
+
+@pytest.mark.slow
 def test_a_notebook_that_fails_does_not_stop_the_others(repository):
     lesson, said = repository / "notebooks" / "01_tiny.py", []
     lesson.write_text(LESSON.replace("True", "False"))
