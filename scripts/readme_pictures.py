@@ -108,6 +108,7 @@ def widget(browser: Browser, lesson: str, title: str, window: int, sharpness: fl
             page.wait_for_function("(place) => place.dataset.state === 'shown'", arg=place.element_handle())
             shown = place.locator(".lim-widget")
             if shown.locator(".lim-title").inner_text() == title:
+                settle(shown)  # some learn first
                 yield shown
                 return
         raise SystemExit(f"Lesson {lesson} has no widget {title!r}.")
@@ -121,11 +122,15 @@ def photograph(part: Locator) -> Image.Image:
 
 
 def move(shown: Locator, name: str, place: float | None) -> None:
-    """A slider to a place, or a press of a button; then wait until nothing runs."""
+    """A slider to a place, or a press of a button; then wait until nothing runs in the widget."""
     if place is None:
         press(shown, name)
     else:
         put(shown, name, place)
+    settle(shown)
+
+
+def settle(shown: Locator) -> None:
     shown.page.wait_for_function("(widget) => widget.dataset.state !== 'running'", arg=shown.element_handle())
 
 
