@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from companion.teaching.curriculum import LESSONS  # noqa: E402
-from tests.book.hands import press, put, redrawn  # noqa: E402
+from tests.book.hands import at_rest, press, put, redrawn  # noqa: E402
 from tests.browser import open_browser  # noqa: E402
 
 SITE = ROOT / "book" / "_build" / "html"
@@ -108,7 +108,7 @@ def widget(browser: Browser, lesson: str, title: str, window: int, sharpness: fl
             page.wait_for_function("(place) => place.dataset.state === 'shown'", arg=place.element_handle())
             shown = place.locator(".lim-widget")
             if shown.locator(".lim-title").inner_text() == title:
-                settle(shown)  # some learn first
+                at_rest(shown)  # some learn first
                 yield shown
                 return
         raise SystemExit(f"Lesson {lesson} has no widget {title!r}.")
@@ -127,11 +127,7 @@ def move(shown: Locator, name: str, place: float | None) -> None:
         press(shown, name)
     else:
         put(shown, name, place)
-    settle(shown)
-
-
-def settle(shown: Locator) -> None:
-    shown.page.wait_for_function("(widget) => widget.dataset.state !== 'running'", arg=shown.element_handle())
+    at_rest(shown)
 
 
 def thumbnail(browser: Browser, lesson: str) -> Image.Image:

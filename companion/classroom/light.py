@@ -21,6 +21,7 @@ KERNEL = {
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TEXT = ("text/plain", "text/markdown", "text/html", "text/latex")
+QUIET = ["--IPKernelApp.log_level=50"]  # a kernel's warnings are about every kernel on this machine
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 
 
@@ -105,9 +106,12 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> Noteboo
     """
     notebook = copy.deepcopy(notebook)
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        extra_arguments=QUIET,
+        resources={"metadata": {"path": str(folder)}},
     )
-    client.extra_arguments = ["--IPKernelApp.log_level=50"]  # its warnings are about every kernel on this machine
     client.execute(env=os.environ | {"COMPANION_FRAMES": "all", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"})
     if found := errors(notebook):
         raise NotebookError("A cell that seemed to succeed holds an error: " + "; ".join(found))

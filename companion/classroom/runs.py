@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from companion.classroom.light import code_cells, errors, notebook_text, tags
+from companion.classroom.light import QUIET, code_cells, errors, notebook_text, tags
 from companion.classroom.sync import key_of
 from companion.teaching.claims import ClaimFailed
 from companion.teaching.records import KIND
@@ -68,7 +68,7 @@ def execute_run(source: str, parameters: dict[str, Any], key: str, folder: str, 
                 start_timeout=BUSY,
                 iopub_timeout=BUSY,
                 allow_error_names=[FELL],
-                extra_arguments=["--IPKernelApp.log_level=50"],  # its warnings are about every kernel on this machine
+                extra_arguments=QUIET,
                 resources={"metadata": {"path": folder if Path(folder).is_dir() else place}},  # `cwd` is for one thread
             )
         except papermill.PapermillExecutionError:

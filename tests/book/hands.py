@@ -125,7 +125,7 @@ def goes_on(widget, step, last, where="figcaption span"):
 
 def at_rest(widget):
     """Wait until nothing runs in the widget."""
-    widget.page.wait_for_function("() => document.querySelector('.lim-widget').dataset.state !== 'running'")
+    widget.page.wait_for_function("(widget) => widget.dataset.state !== 'running'", arg=widget.element_handle())
 
 
 def redrawn(widget):
